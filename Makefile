@@ -1,0 +1,54 @@
+# Every target does its own set-up. `make` alone lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+TOOL    := $(GO) tool -modfile=tools/go.mod
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: build ## start the demo: a minute of faults in front of real processes, and a verdict
+	bin/backstay demo $(ARGS)
+
+test: setup-test ## everything CI runs: unit tests with the race detector, end-to-end tests, short fuzzing
+	scripts/test
+
+check: ## format, vet, lint, architecture, known vulnerabilities
+	scripts/check
+
+build: bin/backstay ## bin/backstay
+
+bin/backstay: FORCE
+	@scripts/setup go
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/backstay
+
+e2e: setup-test ## end-to-end tests against real nginx servers only
+	$(GO) test -count=1 -v ./test/e2e/...
+
+h2spec: ## the HTTP/2 conformance suite against Backstay and against Go's own server
+	scripts/h2spec
+
+fuzz: ## every fuzz target for FUZZTIME (default 1m) each
+	scripts/fuzz $(or $(FUZZTIME),1m)
+
+bench-http: build ## HAProxy, nginx, Caddy and Backstay side by side; prints ratios
+	@scripts/setup bench
+	$(GO) run ./bench/http $(ARGS)
+
+bench: ## Go benchmarks of the hot paths, with allocations
+	$(GO) test -run '^$$' -bench . -benchmem ./resilience/... ./internal/...
+
+generate: ## rewrite what is generated: the configuration and command references
+	$(GO) test ./internal/base/config ./internal/operate/cli -run 'Test' -update
+
+clean: ## remove what was built
+	rm -rf bin bench/results
+
+setup-test:
+	@scripts/setup test
+
+.PHONY: help run test check build e2e h2spec fuzz bench-http bench generate clean setup-test FORCE
+FORCE:

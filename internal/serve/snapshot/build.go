@@ -1,0 +1,126 @@
+package snapshot
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/backstay/backstay/internal/base/config"
+	"github.com/backstay/backstay/internal/observe/telemetry"
+	"github.com/backstay/backstay/internal/serve/pool"
+	"github.com/backstay/backstay/internal/serve/transport"
+)
+
+// Deps is what a picture is built from besides the configuration.
+type Deps struct {
+	// Pool returns the live state of a service, made on first use and kept across pictures.
+	Pool func(service string) *pool.Service
+	// Metrics gives out the handles; nil counts nothing.
+	Metrics *telemetry.Metrics
+}
+
+// Build makes the picture of a validated configuration. It reads the certificates and secrets that the configuration
+// names and returns every error it meets; it changes nothing that is in use.
+func Build(c *config.Config, deps Deps) (*Snapshot, error) {
+	b := &builder{
+		deps: deps, services: map[string]*Service{},
+		out: &Snapshot{Config: c, http: map[string]*HTTPListener{}, tcp: map[string]*TCPListener{}},
+	}
+	var errs []error
+	for _, sc := range c.Services {
+		s, err := b.service(sc)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		b.services[s.Name] = s
+		b.out.Services = append(b.out.Services, s)
+	}
+	if len(errs) > 0 { // listeners refer to services: their errors would only repeat these
+		return nil, errors.Join(errs...)
+	}
+	for _, lc := range c.Listeners {
+		if err := b.listener(lc); err != nil {
+			errs = append(errs, fmt.Errorf("listener %s: %w", lc.ID(), err))
+		}
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return b.out, nil
+}
+
+type builder struct {
+	deps     Deps
+	services map[string]*Service
+	out      *Snapshot
+}
+
+func (b *builder) listener(c config.Listener) error {
+	tls, err := serverTLS(c)
+	if err != nil {
+		return err
+	}
+	proxy, err := transport.NewProxyIn(c.ProxyProtocol)
+	if err != nil {
+		return err
+	}
+	metrics := b.deps.Metrics.Listener(c.ID())
+	if len(c.Routes) > 0 {
+		l := &HTTPListener{Name: c.ID(), Config: c, TLS: tls, Proxy: proxy, Metrics: metrics}
+		if l.Trust, err = transport.ParseNetworks(c.Forwarded.Trust); err != nil {
+			return fmt.Errorf("forwarded.trust: %w", err)
+		}
+		for i := range c.Routes {
+			r, err := b.route(l, i)
+			if err != nil {
+				return fmt.Errorf("route %s: %w", routeName(c.Routes[i], i), err)
+			}
+			l.Routes = append(l.Routes, r)
+		}
+		b.out.HTTP = append(b.out.HTTP, l)
+		b.out.http[l.Name] = l
+		return nil
+	}
+	l := &TCPListener{Name: c.ID(), Config: c, TLS: tls, Proxy: proxy, Metrics: metrics}
+	if c.Service != "" {
+		if l.Service, err = b.serviceNamed(c.Service); err != nil {
+			return err
+		}
+	}
+	for _, sni := range c.SNI {
+		s, err := b.serviceNamed(sni.Service)
+		if err != nil {
+			return err
+		}
+		r := SNIRoute{Service: s}
+		for _, n := range sni.Names {
+			r.Names = append(r.Names, strings.ToLower(n))
+		}
+		l.SNI = append(l.SNI, r)
+	}
+	b.out.TCP = append(b.out.TCP, l)
+	b.out.tcp[l.Name] = l
+	return nil
+}
+
+func serverTLS(c config.Listener) (*transport.ServerConfig, error) {
+	if c.TLS == nil {
+		return nil, nil
+	}
+	return transport.ServerTLS(c.TLS, c.HTTP2 && len(c.Routes) > 0)
+}
+
+func (b *builder) serviceNamed(name string) (*Service, error) {
+	if s := b.services[name]; s != nil {
+		return s, nil
+	}
+	return nil, fmt.Errorf("no service is named %q", name)
+}
+
+func routeName(c config.Route, i int) string {
+	if c.Name != "" {
+		return c.Name
+	}
+	return fmt.Sprintf("#%d", i+1)
+}

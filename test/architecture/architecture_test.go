@@ -1,0 +1,154 @@
+// Package architecture keeps the layers as the design has them: a package imports only from strictly lower ranks, and
+// every third-party module has one owner.
+package architecture
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/backstay/backstay/"
+
+// ranks lists the packages from the ground up. A package takes the rank of the longest prefix that fits it.
+var ranks = [][]string{
+	{"resilience", "internal/base/config", "internal/base/event"},
+	{"internal/observe/health", "internal/observe/resolve", "internal/observe/telemetry"},
+	{"internal/serve/pool", "internal/serve/http1", "internal/serve/transport"},
+	{"internal/serve/snapshot"},
+	{"internal/serve/httpproxy", "internal/serve/tcpproxy"},
+	{"internal/operate/api"},
+	{"internal/operate/cli", "internal/operate/demo"},
+	{"internal/node"},
+	{"cmd/backstay"},
+}
+
+// owners says which packages may import a third-party module; a prefix stands for all below it.
+var owners = map[string][]string{
+	"github.com/goccy/go-yaml":       {"internal/base/config"},
+	"google.golang.org/grpc":         {"internal/observe/health"},
+	"github.com/miekg/dns":           {"internal/observe/resolve"},
+	"github.com/prometheus":          {"internal/observe/telemetry"},
+	"go.opentelemetry.io":            {"internal/observe/telemetry"},
+	"github.com/pires/go-proxyproto": {"internal/serve/transport"},
+	"golang.org/x/net":               {"internal/serve/httpproxy"},
+	"golang.org/x/sys":               {"internal/serve/transport", "internal/serve/httpproxy"},
+	"github.com/danielgtaylor/huma":  {"internal/operate/api"},
+	"github.com/spf13/cobra":         {"internal/operate/cli"},
+	"golang.org/x/term":              {"internal/operate/cli", "internal/operate/demo"},
+	"github.com/cespare/xxhash":      {"internal/serve/pool", "internal/serve/httpproxy"},
+	"golang.org/x/sync":              {"internal/observe/health", "internal/node"},
+}
+
+func rank(pkg string) (int, bool) {
+	best, length, found := 0, -1, false
+	for r, group := range ranks {
+		for _, prefix := range group {
+			if (pkg == prefix || strings.HasPrefix(pkg, prefix+"/")) && len(prefix) > length {
+				best, length, found = r, len(prefix), true
+			}
+		}
+	}
+	return best, found
+}
+
+// imports walks the tree's own files (tests aside) and calls visit for each import of each package.
+func imports(t *testing.T, visit func(pkg, file, path string)) {
+	t.Helper()
+	root := filepath.Join("..", "..")
+	count := 0
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			switch name := d.Name(); {
+			case name == "testdata" || name == "tools" || name == "bench" || name == "test" || strings.HasPrefix(name, ".") && path != root:
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		count++
+		for _, spec := range f.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			visit(filepath.ToSlash(filepath.Dir(rel)), rel, imported)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if count < 20 {
+		t.Fatalf("only %d files were found: is the test looking at the right tree?", count)
+	}
+}
+
+func TestLayers(t *testing.T) {
+	imports(t, func(pkg, file, path string) {
+		own, ok := rank(pkg)
+		if !ok {
+			t.Errorf("%s: package %s has no rank; give it one in ranks", file, pkg)
+			return
+		}
+		target, ours := strings.CutPrefix(path, module)
+		if !ours {
+			return
+		}
+		if strings.HasPrefix(target, pkg+"/") || strings.HasPrefix(pkg, target+"/") {
+			return // a package and its own sub-packages
+		}
+		if below, ok := rank(target); !ok || below >= own {
+			t.Errorf("%s imports %s, which is not of a lower rank", file, target)
+		}
+	})
+}
+
+func TestOwners(t *testing.T) {
+	imports(t, func(pkg, file, path string) {
+		first, _, _ := strings.Cut(path, "/")
+		if !strings.Contains(first, ".") || strings.HasPrefix(path, module) {
+			return
+		}
+		for prefix, allowed := range owners {
+			if path != prefix && !strings.HasPrefix(path, prefix+"/") {
+				continue
+			}
+			for _, a := range allowed {
+				if pkg == a || strings.HasPrefix(pkg, a+"/") {
+					return
+				}
+			}
+			t.Errorf("%s imports %s, which belongs to %s", file, path, strings.Join(allowed, ", "))
+			return
+		}
+		t.Errorf("%s imports %s, which has no owner; name one in owners", file, path)
+	})
+}
+
+func TestLibraryIsStandardOnly(t *testing.T) {
+	imports(t, func(pkg, file, path string) {
+		first, _, _ := strings.Cut(path, "/")
+		ours := strings.HasPrefix(path, module+"resilience")
+		if (pkg == "resilience" || strings.HasPrefix(pkg, "resilience/")) && strings.Contains(first, ".") && !ours {
+			t.Errorf("%s imports %s: applications embed this library, so it keeps to the standard library", file, path)
+		}
+	})
+}

@@ -1,0 +1,166 @@
+package telemetry
+
+// TraceID and SpanID are those of W3C Trace Context; all zeros is none.
+type (
+	TraceID [16]byte
+	SpanID  [8]byte
+)
+
+// Trace is what a traceparent header says: which trace, which span is the parent of what follows, and whether it is
+// recorded. The zero value is none.
+type Trace struct {
+	ID    TraceID
+	Span  SpanID
+	Flags byte
+}
+
+const (
+	flagSampled = 1
+	// TraceparentSize is the length of a traceparent header of version 00.
+	TraceparentSize = 55
+	hexDigits       = "0123456789abcdef"
+)
+
+// ParseTraceparent reads a traceparent header (W3C Trace Context level 1, section 3.2). It says false for whatever
+// must be ignored: malformed, upper case, all-zero ids, version ff. Higher versions are read as far as they are known.
+func ParseTraceparent(h []byte) (t Trace, ok bool) {
+	if len(h) < TraceparentSize || h[2] != '-' || h[35] != '-' || h[52] != '-' {
+		return Trace{}, false
+	}
+	version, ok := hexByte(h[0], h[1])
+	if !ok || version == 0xff || version == 0 && len(h) != TraceparentSize ||
+		len(h) > TraceparentSize && h[TraceparentSize] != '-' {
+		return Trace{}, false
+	}
+	flags, okFlags := hexByte(h[53], h[54])
+	if !okFlags || !hexInto(t.ID[:], h[3:35]) || !hexInto(t.Span[:], h[36:52]) || t.ID == (TraceID{}) || t.Span == (SpanID{}) {
+		return Trace{}, false
+	}
+	t.Flags = flags & flagSampled // the only flag that version 00 defines
+	return t, true
+}
+
+// NewTrace begins a trace with random ids.
+func NewTrace(sampled bool) (t Trace) {
+	for t.ID == (TraceID{}) {
+		randomInto(t.ID[:])
+	}
+	if sampled {
+		t.Flags = flagSampled
+	}
+	return t.Child()
+}
+
+// Child is the same trace with a new span.
+func (t Trace) Child() Trace {
+	t.Span = SpanID{}
+	for t.Span == (SpanID{}) {
+		randomInto(t.Span[:])
+	}
+	return t
+}
+
+// IsZero says that there is no trace: no header is sent.
+func (t Trace) IsZero() bool { return t.ID == (TraceID{}) }
+
+// Sampled says whether the caller records the trace.
+func (t Trace) Sampled() bool { return t.Flags&flagSampled != 0 }
+
+// AppendTraceparent appends the value of the traceparent header, TraceparentSize bytes.
+func (t Trace) AppendTraceparent(dst []byte) []byte {
+	dst = append(dst, '0', '0', '-')
+	dst = appendHex(dst, t.ID[:])
+	dst = append(dst, '-')
+	dst = appendHex(dst, t.Span[:])
+	return append(dst, '-', '0', '0'+t.Flags&flagSampled)
+}
+
+// ValidTracestate says whether a tracestate header (several joined by commas) may be passed on: at most 512 bytes and
+// 32 members of key=value in the allowed characters (section 3.3). Without a valid traceparent it is dropped anyway.
+func ValidTracestate(h []byte) bool {
+	if len(h) > 512 {
+		return false
+	}
+	members := 0
+	for start := 0; start <= len(h); {
+		end := start
+		for end < len(h) && h[end] != ',' {
+			end++
+		}
+		m := trimBlanks(h[start:end])
+		if len(m) > 0 {
+			members++
+			if members > 32 || !validMember(m) {
+				return false
+			}
+		}
+		start = end + 1
+	}
+	return members > 0
+}
+
+// validMember checks one key=value.
+func validMember(m []byte) bool {
+	eq := 0
+	for eq < len(m) && m[eq] != '=' {
+		c := m[eq]
+		if !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '_' || c == '-' || c == '*' || c == '/' || c == '@') {
+			return false
+		}
+		eq++
+	}
+	if eq == 0 || eq > 256 || eq == len(m) || len(m)-eq-1 > 256 {
+		return false
+	}
+	for _, c := range m[eq+1:] {
+		if c < 0x20 || c > 0x7e || c == '=' {
+			return false
+		}
+	}
+	return true
+}
+
+func trimBlanks(b []byte) []byte {
+	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t') {
+		b = b[1:]
+	}
+	for len(b) > 0 && (b[len(b)-1] == ' ' || b[len(b)-1] == '\t') {
+		b = b[:len(b)-1]
+	}
+	return b
+}
+
+func appendHex(dst, src []byte) []byte {
+	for _, c := range src {
+		dst = append(dst, hexDigits[c>>4], hexDigits[c&15])
+	}
+	return dst
+}
+
+// hexInto decodes lower-case hexadecimal digits; src is twice as long as dst.
+func hexInto(dst, src []byte) bool {
+	for i := range dst {
+		c, ok := hexByte(src[2*i], src[2*i+1])
+		if !ok {
+			return false
+		}
+		dst[i] = c
+	}
+	return true
+}
+
+func hexByte(hi, lo byte) (byte, bool) {
+	a, okA := hexDigit(hi)
+	b, okB := hexDigit(lo)
+	return a<<4 | b, okA && okB
+}
+
+func hexDigit(c byte) (byte, bool) {
+	switch {
+	case c >= '0' && c <= '9':
+		return c - '0', true
+	case c >= 'a' && c <= 'f':
+		return c - 'a' + 10, true
+	}
+	return 0, false
+}

@@ -1,0 +1,110 @@
+package api
+
+import "time"
+
+// Status is the picture of a node.
+type Status struct {
+	Node      string           `json:"node" doc:"Name of the node"`
+	Cluster   string           `json:"cluster,omitempty" doc:"Name of the cluster"`
+	Zone      string           `json:"zone,omitempty" doc:"Where the node stands"`
+	Version   string           `json:"version" doc:"Version of the program"`
+	PID       int              `json:"pid" doc:"Process id"`
+	State     NodeState        `json:"state" enum:"starting,ready,lame-duck,draining" doc:"Whether the node takes new work"`
+	Started   time.Time        `json:"started" doc:"When the process began"`
+	Now       time.Time        `json:"now" doc:"When this picture was taken, by the node's clock"`
+	Config    ConfigStatus     `json:"config" doc:"The configuration in force"`
+	Listeners []ListenerStatus `json:"listeners" doc:"Where clients connect"`
+	Services  []ServiceStatus  `json:"services" doc:"What clients want, and who does the work"`
+}
+
+// Uptime is how long the node has been up.
+func (s Status) Uptime() time.Duration { return s.Now.Sub(s.Started) }
+
+// NodeState says whether a node takes new work.
+type NodeState string
+
+// States of a node.
+const (
+	NodeStarting NodeState = "starting"  // not yet serving
+	NodeReady    NodeState = "ready"     // serving
+	NodeLameDuck NodeState = "lame-duck" // serving, but reported unready so that others go elsewhere
+	NodeDraining NodeState = "draining"  // takes no new work, ends what it has
+)
+
+// ConfigStatus says which configuration is in force.
+type ConfigStatus struct {
+	Revision string    `json:"revision" doc:"Hash of its text"`
+	Source   string    `json:"source" doc:"Where it was read from"`
+	Loaded   time.Time `json:"loaded" doc:"When it was applied"`
+	Refused  string    `json:"refused,omitempty" doc:"Why the last attempt to reload changed nothing; empty when it worked"`
+}
+
+// ListenerStatus is one listener.
+type ListenerStatus struct {
+	Name        string `json:"name" doc:"Its name"`
+	Address     string `json:"address" doc:"Where it listens, with the port it really has"`
+	Kind        string `json:"kind" enum:"http,tcp" doc:"What it serves"`
+	TLS         bool   `json:"tls" doc:"Whether TLS ends there"`
+	Connections int64  `json:"connections" doc:"Open connections"`
+}
+
+// ServiceStatus is one service.
+type ServiceStatus struct {
+	Name     string         `json:"name" doc:"Its name"`
+	State    ServiceState   `json:"state" enum:"up,degraded,panic,down" doc:"What clients may expect of it"`
+	Evidence string         `json:"evidence,omitempty" doc:"Why it is not up"`
+	Policy   string         `json:"policy" doc:"How members are chosen"`
+	InFlight int64          `json:"in_flight" doc:"Requests or sessions at work"`
+	Queued   int64          `json:"queued" doc:"Waiting for a place under the limit"`
+	Held     int64          `json:"held" doc:"Waiting for a member that can serve"`
+	Breaker  string         `json:"breaker,omitempty" doc:"State of the service's own breaker"`
+	Members  []MemberStatus `json:"members" doc:"Who does the work"`
+}
+
+// ServiceState says what clients may expect of a service.
+type ServiceState string
+
+// States of a service.
+const (
+	ServiceUp       ServiceState = "up"       // every member that is not drained serves
+	ServiceDegraded ServiceState = "degraded" // some do not
+	ServicePanic    ServiceState = "panic"    // so few do that checks are not believed and all are used
+	ServiceDown     ServiceState = "down"     // no member can serve
+)
+
+// MemberStatus is one member.
+type MemberStatus struct {
+	Name     string      `json:"name" doc:"Its name"`
+	Address  string      `json:"address" doc:"Where it is reached"`
+	Zone     string      `json:"zone,omitempty" doc:"Where it stands"`
+	State    MemberState `json:"state" enum:"up,down,starting,unknown,ejected,open,draining,drained" doc:"Whether it gets traffic"`
+	Since    time.Time   `json:"since" doc:"Since when"`
+	Evidence string      `json:"evidence,omitempty" doc:"What that was concluded from"`
+	Check    string      `json:"check,omitempty" doc:"What its checks say: up, down, starting or unknown"`
+	Breaker  string      `json:"breaker,omitempty" doc:"State of its breaker"`
+	InFlight int64       `json:"in_flight" doc:"Requests or sessions at work on it"`
+	Latency  float64     `json:"latency_seconds" doc:"The balancer's estimate of its latency"`
+	Share    float64     `json:"share" doc:"Its share of the service's traffic, 0 to 1"`
+	Weight   int         `json:"weight" doc:"Its weight against its siblings'"`
+	Priority int         `json:"priority" doc:"Its tier: higher ones are spares"`
+	Requests uint64      `json:"requests" doc:"Tries since it joined"`
+	Failures uint64      `json:"failures" doc:"Those that failed"`
+}
+
+// MemberState says whether a member gets traffic.
+type MemberState string
+
+// States of a member.
+const (
+	MemberUp       MemberState = "up"
+	MemberDown     MemberState = "down"     // by its checks
+	MemberStarting MemberState = "starting" // new, not yet seen good
+	MemberUnknown  MemberState = "unknown"  // not looked at yet; gets traffic
+	MemberEjected  MemberState = "ejected"  // by what live traffic showed
+	MemberOpen     MemberState = "open"     // its breaker is open
+	MemberDraining MemberState = "draining" // let go, still at work
+	MemberDrained  MemberState = "drained"  // let go, nothing at work
+)
+
+// ID is how the member of a service is named to Drain and Resume.
+func (m MemberStatus) ID(service string) string { return service + "/" + m.Name }

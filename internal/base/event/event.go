@@ -43,12 +43,12 @@ const (
 	BreakerHalfOpen = "breaker.half_open"
 	BreakerClosed   = "breaker.closed"
 
-	ServicePanic     = "service.panic"     // too few members are up for checks to be believed: all are used
-	ServiceCalm      = "service.calm"      // checks are believed again
-	ServiceDown      = "service.down"      // no member can serve
-	ServiceUp        = "service.up"        // a member can serve again
-	ServiceSpill     = "service.spill"     // traffic leaves its tier or zone for the next
-	ServiceSpillOver = "service.spill_end" // and is back
+	ServicePanic      = "service.panic"       // too few members are up for checks to be believed: all are used
+	ServiceCalm       = "service.calm"        // checks are believed again
+	ServiceDown       = "service.down"        // no member can serve
+	ServiceUp         = "service.up"          // a member can serve again
+	ServiceSpill      = "service.spill"       // traffic leaves its tier or zone for the next
+	ServiceSpillEnded = "service.spill_ended" // and is back
 
 	ResolveChanged   = "resolve.changed"   // a name has other addresses
 	ResolveFailed    = "resolve.failed"    // a name cannot be looked up; its last addresses stay

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/backstay/backstay/internal/base/config"
 	"github.com/backstay/backstay/internal/observe/telemetry"
@@ -61,20 +62,20 @@ func (b *builder) listener(c config.Listener) error {
 	if err != nil {
 		return err
 	}
-	proxy, err := transport.NewProxyIn(c.ProxyProtocol)
+	proxy, err := transport.NewProxyIn(c.ProxyProtocol, time.Duration(c.Timeout.Head))
 	if err != nil {
 		return err
 	}
 	metrics := b.deps.Metrics.Listener(c.ID())
-	if len(c.Routes) > 0 {
+	if c.Kind() == config.HTTP {
 		l := &HTTPListener{Name: c.ID(), Config: c, TLS: tls, Proxy: proxy, Metrics: metrics}
-		if l.Trust, err = transport.ParseNetworks(c.Forwarded.Trust); err != nil {
+		if l.Trust, err = newNetworks(c.Forwarded.Trust); err != nil {
 			return fmt.Errorf("forwarded.trust: %w", err)
 		}
 		for i := range c.Routes {
 			r, err := b.route(l, i)
 			if err != nil {
-				return fmt.Errorf("route %s: %w", routeName(c.Routes[i], i), err)
+				return fmt.Errorf("route %s: %w", c.RouteID(i), err)
 			}
 			l.Routes = append(l.Routes, r)
 		}
@@ -108,7 +109,10 @@ func serverTLS(c config.Listener) (*transport.ServerConfig, error) {
 	if c.TLS == nil {
 		return nil, nil
 	}
-	return transport.ServerTLS(c.TLS, c.HTTP2 && len(c.Routes) > 0)
+	if c.Kind() != config.HTTP {
+		return transport.ServerTLSPlain(c.TLS)
+	}
+	return transport.ServerTLS(c.TLS, c.HTTP2)
 }
 
 func (b *builder) serviceNamed(name string) (*Service, error) {
@@ -116,11 +120,4 @@ func (b *builder) serviceNamed(name string) (*Service, error) {
 		return s, nil
 	}
 	return nil, fmt.Errorf("no service is named %q", name)
-}
-
-func routeName(c config.Route, i int) string {
-	if c.Name != "" {
-		return c.Name
-	}
-	return fmt.Sprintf("#%d", i+1)
 }

@@ -61,7 +61,7 @@ func (r *Route) Target() *Target {
 
 func (b *builder) route(l *HTTPListener, i int) (*Route, error) {
 	c := l.Config.Routes[i]
-	r := &Route{Name: routeName(c, i)}
+	r := &Route{Name: l.Config.RouteID(i)}
 	r.Metrics = b.deps.Metrics.Route(l.Name, r.Name, "")
 	if err := b.targets(r, l, c); err != nil {
 		return nil, err

@@ -37,7 +37,7 @@ type HTTPListener struct {
 	Routes  []*Route
 	TLS     *transport.ServerConfig // nil without TLS
 	Proxy   *transport.ProxyIn      // nil without PROXY protocol
-	Trust   transport.Networks      // proxies in front whose word about the client is believed
+	Trust   Networks                // proxies in front whose word about the client is believed
 	Metrics *telemetry.Listener
 }
 

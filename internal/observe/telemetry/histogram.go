@@ -25,7 +25,7 @@ const (
 	schema   = 3   // native resolution: 2^schema buckets to each power of two
 	firstExp = -17 // zero bucket ends at 2^-17 s (7.6 µs)
 	lastExp  = 13  // all above 2^13 s (2.3 h) counts into one last bucket
-	maxCells = 256 // enough for the union of bounds; cells() checks
+	maxCells = 256 // enough for the union of bounds; newLayout checks
 	sumShift = 6   // the sum counts in 64 ns, so that 10,000 sessions at once take years to overflow it
 	sumUnit  = 1 << sumShift
 	// The look-up by leading bits: for each power of two of nanoseconds 16 steps.
@@ -72,10 +72,13 @@ func newLayout() *cellLayout {
 		})
 	}
 	l.cells = append(l.cells, cell{bound: math.Inf(1), native: lastExp<<schema + 1, classic: len(classicBounds)})
+	if len(l.cells) > maxCells {
+		panic("telemetry: maxCells is too small")
+	}
 	for i := range l.bounds {
 		l.bounds[i] = math.MaxInt64
 		if i < len(l.cells)-1 {
-			l.bounds[i] = int64(math.Floor(l.cells[i].bound * 1e9))
+			l.bounds[i] = int64(math.Floor(l.cells[i].bound*1e9 + 1e-6))
 		}
 	}
 	for s := range l.first {
@@ -114,7 +117,7 @@ func (h *histogram) observe(d time.Duration) {
 }
 
 // write adds the histogram up in both forms.
-func (h *histogram) write(since time.Time) *dto.Histogram {
+func (h *histogram) write() *dto.Histogram {
 	out := &dto.Histogram{
 		Schema:        proto.Int32(schema),
 		ZeroThreshold: proto.Float64(math.Exp2(firstExp)),
@@ -146,9 +149,6 @@ func (h *histogram) write(since time.Time) *dto.Histogram {
 	out.SampleSum = proto.Float64(float64(sum) * sumUnit / 1e9)
 	out.ZeroCount = proto.Uint64(zero)
 	out.PositiveSpan, out.PositiveDelta = sparse.spans, sparse.deltas
-	if len(out.PositiveSpan) == 0 && zero == 0 {
-		out.PositiveSpan = []*dto.BucketSpan{{Offset: proto.Int32(0), Length: proto.Uint32(0)}} // says: native, and empty
-	}
 	return out
 }
 

@@ -112,7 +112,8 @@ type nodeCounters struct {
 	reloadedAt     atomic.Int64 // milliseconds since 1970; 0 = never
 	accessWritten  atomic.Uint64
 	accessDropped  atomic.Uint64
-	spansDropped   atomic.Uint64
+	spansExported  atomic.Uint64
+	spansFailed    atomic.Uint64
 }
 
 // table keeps one handle for each key. It is never touched on the hot path.

@@ -16,6 +16,8 @@ type Trace struct {
 
 const (
 	flagSampled = 1
+	flagRandom  = 2 // level 2: the low half of the trace id is random
+	knownFlags  = flagSampled | flagRandom
 	// TraceparentSize is the length of a traceparent header of version 00.
 	TraceparentSize = 55
 	hexDigits       = "0123456789abcdef"
@@ -36,7 +38,7 @@ func ParseTraceparent(h []byte) (t Trace, ok bool) {
 	if !okFlags || !hexInto(t.ID[:], h[3:35]) || !hexInto(t.Span[:], h[36:52]) || t.ID == (TraceID{}) || t.Span == (SpanID{}) {
 		return Trace{}, false
 	}
-	t.Flags = flags & flagSampled // the only flag that version 00 defines
+	t.Flags = flags & knownFlags
 	return t, true
 }
 
@@ -45,8 +47,9 @@ func NewTrace(sampled bool) (t Trace) {
 	for t.ID == (TraceID{}) {
 		randomInto(t.ID[:])
 	}
+	t.Flags = flagRandom
 	if sampled {
-		t.Flags = flagSampled
+		t.Flags |= flagSampled
 	}
 	return t.Child()
 }
@@ -72,7 +75,7 @@ func (t Trace) AppendTraceparent(dst []byte) []byte {
 	dst = appendHex(dst, t.ID[:])
 	dst = append(dst, '-')
 	dst = appendHex(dst, t.Span[:])
-	return append(dst, '-', '0', '0'+t.Flags&flagSampled)
+	return append(dst, '-', '0', '0'+t.Flags&knownFlags)
 }
 
 // ValidTracestate says whether a tracestate header (several joined by commas) may be passed on: at most 512 bytes and

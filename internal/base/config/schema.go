@@ -75,7 +75,7 @@ type Member struct {
 	// Name is how people refer to the member; the address where not given.
 	Name string `yaml:"name"`
 	// Address is host:port, unix:/path, or srv:_service._proto.domain. A host name is looked up again and again; each address it has is a member.
-	Address string `yaml:"address" required:"true"`
+	Address string `yaml:"address" required:"true" config:"shorthand"`
 	// Zone is where the member stands.
 	Zone string `yaml:"zone"`
 	// Weight is its share of the traffic against its siblings'.
@@ -103,13 +103,13 @@ type Balance struct {
 // Hash is what consistent hashing goes by: exactly one of header, cookie, path or client.
 type Hash struct {
 	// Header names a request header.
-	Header string `yaml:"header"`
+	Header string `yaml:"header" config:"one"`
 	// Cookie names a cookie.
-	Cookie string `yaml:"cookie"`
+	Cookie string `yaml:"cookie" config:"one"`
 	// Path takes the request's path.
-	Path bool `yaml:"path"`
+	Path bool `yaml:"path" config:"one"`
 	// Client takes the client's address.
-	Client bool `yaml:"client"`
+	Client bool `yaml:"client" config:"one"`
 	// Bound is how far over its fair share a member may be loaded before the next one on the ring is taken (consistent hashing with bounded loads).
 	Bound float64 `yaml:"bound" default:"1.25" min:"1.01" max:"10"`
 }
@@ -122,24 +122,24 @@ type Sticky struct {
 	TTL Duration `yaml:"ttl" default:"0s"`
 }
 
-// Check looks at a member on a schedule. It has exactly one of http, tcp, grpc, exec, all or any.
+// Check looks at a member on a schedule. It has exactly one of http, tcp, grpc, exec, all or any; within all and any only timeout and port can be set besides.
 type Check struct {
 	// HTTP asks for a page.
-	HTTP *HTTPCheck `yaml:"http"`
+	HTTP *HTTPCheck `yaml:"http" config:"one"`
 	// TCP connects, and may send and expect bytes.
-	TCP *TCPCheck `yaml:"tcp"`
+	TCP *TCPCheck `yaml:"tcp" config:"one"`
 	// GRPC asks grpc.health.v1.
-	GRPC *GRPCCheck `yaml:"grpc"`
+	GRPC *GRPCCheck `yaml:"grpc" config:"one"`
 	// Exec runs a command; exit code 0 is good. MEMBER_ADDRESS, MEMBER_NAME and SERVICE_NAME are in its environment.
-	Exec *ExecCheck `yaml:"exec"`
+	Exec *ExecCheck `yaml:"exec" config:"one"`
 	// All is good when each of these checks is.
-	All []Check `yaml:"all"`
+	All []Check `yaml:"all" config:"one"`
 	// Any is good when one of these checks is.
-	Any []Check `yaml:"any"`
+	Any []Check `yaml:"any" config:"one"`
 	// Every is the time between two looks.
 	Every Duration `yaml:"every" default:"2s" min:"10ms"`
 	// EveryDown is the time between two looks while the member is down; the same as every where not given.
-	EveryDown Duration `yaml:"every_down"`
+	EveryDown Duration `yaml:"every_down" min:"10ms"`
 	// Jitter spreads the looks: each waits up to this share of the interval longer or shorter.
 	Jitter Percent `yaml:"jitter" default:"10%" max:"50"`
 	// Timeout is how long one look may take.
@@ -198,8 +198,8 @@ type ExecCheck struct {
 
 // Outlier takes members out for what live traffic shows of them. At least one member always stays.
 type Outlier struct {
-	// Off turns it off.
-	Off bool `yaml:"off"`
+	// Off turns it off; so does the word off in place of the whole section.
+	Off bool `yaml:"off" config:"off"`
 	// Consecutive is how many failures in a row take a member out.
 	Consecutive int `yaml:"consecutive" default:"5" min:"1" max:"1000"`
 	// FailureRate takes a member out when so many of its requests in the window failed, and its siblings fail clearly less.
@@ -250,8 +250,8 @@ type Retry struct {
 
 // Breaker stops sending to what keeps failing: closed, open, half-open.
 type Breaker struct {
-	// Off turns it off.
-	Off bool `yaml:"off"`
+	// Off turns it off; so does the word off in place of the whole section.
+	Off bool `yaml:"off" config:"off"`
 	// Consecutive is how many failures in a row open it.
 	Consecutive int `yaml:"consecutive" default:"10" min:"1"`
 	// FailureRate of the window opens it.
@@ -292,16 +292,16 @@ type Hold struct {
 	Bytes Size `yaml:"bytes" default:"16MiB"`
 }
 
-// Fallback is one answer for when the service cannot give its own. It has exactly one of respond.
+// Fallback is one answer for when the service cannot give its own.
 type Fallback struct {
 	// Respond answers with fixed content.
-	Respond *Respond `yaml:"respond"`
+	Respond *Respond `yaml:"respond" config:"one"`
 }
 
 // Respond is a fixed answer.
 type Respond struct {
 	// Status is its code.
-	Status int `yaml:"status" default:"200" min:"200" max:"599"`
+	Status int `yaml:"status" default:"200" min:"200" max:"599" config:"shorthand"`
 	// Body is its content.
 	Body string `yaml:"body"`
 	// Headers are sent along. Content-Type is text/plain, or application/json where the body is JSON, unless it is given here.
@@ -334,18 +334,18 @@ type Connections struct {
 	Max int `yaml:"max" min:"0"`
 }
 
-// Listener is where clients connect. One with routes serves HTTP, one with a service serves TCP.
+// Listener is where clients connect. One with routes serves HTTP, one with a service or sni serves TCP.
 type Listener struct {
 	// Name is how metrics and people refer to it; the address where not given.
 	Name string `yaml:"name"`
 	// Listen is the address: host:port, :port, or unix:/path.
 	Listen string `yaml:"listen" required:"true"`
 	// Routes say which HTTP requests go where; the first that matches is taken.
-	Routes []Route `yaml:"routes"`
+	Routes []Route `yaml:"routes" config:"one"`
 	// Service takes every TCP session.
-	Service string `yaml:"service"`
+	Service string `yaml:"service" config:"one"`
 	// SNI sends TLS sessions on by the name they ask for, without opening them.
-	SNI []SNIRoute `yaml:"sni"`
+	SNI []SNIRoute `yaml:"sni" config:"one"`
 	// TLS ends TLS here.
 	TLS *ListenerTLS `yaml:"tls"`
 	// ProxyProtocol lists the addresses (networks) that announce their clients with PROXY protocol v1 or v2. From there it is required, from elsewhere it is refused.
@@ -371,7 +371,7 @@ type SNIRoute struct {
 // ListenerTLS ends TLS.
 type ListenerTLS struct {
 	// Certificates are chosen by the name a client asks for; the first is used where none fits. Files are read again when they change.
-	Certificates []Certificate `yaml:"certificates" required:"true"`
+	Certificates []Certificate `yaml:"certificates" required:"true" config:"shorthand"`
 	// ClientCA is a file with the authorities of clients' certificates.
 	ClientCA string `yaml:"client_ca"`
 	// ClientAuth says whether clients must show one.
@@ -427,13 +427,13 @@ type Route struct {
 	// Match says which requests; without it all.
 	Match Match `yaml:"match"`
 	// Service takes them.
-	Service string `yaml:"service"`
+	Service string `yaml:"service" config:"one"`
 	// Split shares them among services by weight: a canary.
-	Split []Split `yaml:"split"`
+	Split []Split `yaml:"split" config:"one"`
 	// Redirect sends clients elsewhere.
-	Redirect *Redirect `yaml:"redirect"`
+	Redirect *Redirect `yaml:"redirect" config:"one"`
 	// Respond answers with fixed content.
-	Respond *Respond `yaml:"respond"`
+	Respond *Respond `yaml:"respond" config:"one"`
 	// Mirror sends a copy to a second service and throws its answer away.
 	Mirror *Mirror `yaml:"mirror"`
 	// Rewrite changes the path before members see it.
@@ -453,7 +453,7 @@ type Match struct {
 	// Host is the name asked for; *.example.org takes any one label.
 	Host string `yaml:"host"`
 	// Path is a prefix, in whole segments: /api takes /api and /api/x, not /apix; one that ends in / takes all below it.
-	Path string `yaml:"path"`
+	Path string `yaml:"path" config:"shorthand"`
 	// Exact is the whole path.
 	Exact string `yaml:"exact"`
 	// Regex matches the whole path (RE2).

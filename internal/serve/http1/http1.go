@@ -34,7 +34,7 @@ func (l Limits) head() int {
 	if l.Head <= 0 {
 		return 64 << 10
 	}
-	return l.Head
+	return min(l.Head, 1<<30)
 }
 
 func (l Limits) fields() int {

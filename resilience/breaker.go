@@ -1,6 +1,10 @@
 package resilience
 
-import "time"
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
 
 // BreakerState is closed (calls pass), open (calls are refused) or half-open (a few calls try).
 type BreakerState uint8
@@ -15,7 +19,7 @@ const (
 // String gives the state as people write it: closed, open, half-open.
 func (s BreakerState) String() string { return [...]string{"closed", "open", "half-open"}[s] }
 
-// Outcome is how a call ended, as a breaker sees it.
+// Outcome is how a call ended, as a policy sees it.
 type Outcome uint8
 
 // The outcomes of a call. Ignored says nothing about the other side: the caller went away, say.
@@ -43,6 +47,34 @@ type BreakerOptions struct {
 	OnChange     func(BreakerChange) // called after each change, in order, never under a lock
 }
 
+func (o BreakerOptions) withDefaults() BreakerOptions {
+	if o.Consecutive <= 0 && o.FailureRate <= 0 && o.SlowRate <= 0 {
+		o.Consecutive, o.FailureRate = 10, 0.6
+	}
+	o.Slow = orDefault(o.Slow, time.Second)
+	o.Volume = orDefault(o.Volume, 20)
+	o.Window = orDefault(o.Window, 10*time.Second)
+	o.Reset = orDefault(o.Reset, time.Second)
+	o.MaxReset = max(o.Reset, orDefault(o.MaxReset, time.Minute))
+	o.Probes = orDefault(o.Probes, 1)
+	o.ProbeTimeout = orDefault(o.ProbeTimeout, 10*time.Second)
+	return o
+}
+
+// same says whether two sets of options judge alike; OnChange, which cannot be compared, is left out.
+func (o BreakerOptions) same(p BreakerOptions) bool {
+	return o.Consecutive == p.Consecutive && o.FailureRate == p.FailureRate && o.SlowRate == p.SlowRate && o.Slow == p.Slow &&
+		o.Volume == p.Volume && o.Window == p.Window && o.Reset == p.Reset && o.MaxReset == p.MaxReset && o.Probes == p.Probes &&
+		o.ProbeTimeout == p.ProbeTimeout
+}
+
+func orDefault[T int | float64 | time.Duration](value, otherwise T) T {
+	if value <= 0 {
+		return otherwise
+	}
+	return value
+}
+
 // BreakerChange is one change of state.
 type BreakerChange struct {
 	From, To BreakerState
@@ -51,60 +83,219 @@ type BreakerChange struct {
 	At       time.Time
 }
 
-// BreakerSnapshot is a breaker at one moment, for display.
-type BreakerSnapshot struct {
-	State       BreakerState
-	Forced      bool          // by Isolate or ForceClose: stays until Reset
-	Cause       string        // why it is in this state
-	Since       time.Time     // when it came into this state
-	RetryAfter  time.Duration // time until an open one tries
-	Calls       int           // in the window; only while closed and judged by a rate
-	Failures    int           // in the window
-	Slow        int           // in the window
-	Consecutive int           // failures in a row
-	Probes      int           // at work now, while half-open
-	Refused     uint64        // calls refused since it was made
+// Breaker stops calls to what keeps failing, so that callers fail fast and the other side can recover (M. Nygard, Release It!, 2nd ed.,
+// ch. 5; M. Fowler, CircuitBreaker, 2014). It opens on failures in a row, on the failure rate or on the slow-call rate; after a growing,
+// jittered time it lets a few calls try.
+//
+// All that belongs to one stay in one state is an era. A permit knows its era, and its result is dropped once another has begun: answers
+// to calls made before the breaker opened do not close it, and old failures do not open it again.
+type Breaker struct {
+	clock   clock
+	era     atomic.Pointer[era]
+	refused counts
+
+	mu         sync.Mutex
+	onChange   func(BreakerChange)
+	pending    []BreakerChange // changes that OnChange has not been told of
+	delivering bool            // somebody is telling it
 }
 
-// Breaker stops calls to what keeps failing.
-type Breaker struct{}
-
-// Permit is the right to make one call.
-type Permit struct{ b *Breaker }
+// Permit is the right to make one call. Its zero value is valid and nobody's.
+type Permit struct {
+	breaker *Breaker
+	era     uint64
+	probe   int
+}
 
 // NewBreaker makes a closed breaker.
-func NewBreaker(o BreakerOptions) *Breaker { panic("not yet") }
+func NewBreaker(o BreakerOptions) *Breaker {
+	b := &Breaker{clock: newClock(), refused: newCounts(), onChange: o.OnChange}
+	o = o.withDefaults()
+	b.era.Store(&era{state: Closed, options: o, tally: newTally(o), cause: "new"})
+	return b
+}
 
 // Ready says whether Allow would admit a call now; it takes nothing and changes nothing.
-func (b *Breaker) Ready() bool { panic("not yet") }
+func (b *Breaker) Ready() bool {
+	e := b.era.Load()
+	if e.state == HalfOpen {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if e = b.era.Load(); e.state == HalfOpen {
+			return e.trial.room(b.clock.now()) == nil
+		}
+	}
+	return e.state == Closed || e.rested(b.clock.now())
+}
 
 // Allow admits a call, whose Permit must be given Done exactly once, or refuses it with ErrOpen.
-func (b *Breaker) Allow() (Permit, error) { panic("not yet") }
+func (b *Breaker) Allow() (Permit, error) {
+	e := b.era.Load()
+	if e.state == Closed {
+		return Permit{breaker: b, era: e.number}, nil
+	}
+	return b.probe(e)
+}
+
+// probe admits a call to an open breaker whose rest is over, or to a half-open one that has room.
+func (b *Breaker) probe(e *era) (Permit, error) {
+	now := b.clock.now()
+	if e.state == Open && !e.rested(now) {
+		b.refused.add(1)
+		return Permit{}, ErrOpen
+	}
+	b.mu.Lock()
+	if e = b.era.Load(); e.state == Open && e.rested(now) {
+		e = b.move(rested, "reset timeout is over", 0)
+	}
+	permit, err := Permit{breaker: b, era: e.number}, error(nil)
+	switch e.state {
+	case Open:
+		err = ErrOpen
+	case HalfOpen:
+		if err = e.trial.room(now); err == errLost {
+			b.move(relapsed, "a probe did not end within "+e.options.ProbeTimeout.String(), 0)
+		} else if err == nil {
+			permit.probe = e.trial.start(now)
+		}
+	case Closed: // another caller's probe has just closed it
+	}
+	b.mu.Unlock()
+	b.deliver()
+	if err != nil {
+		b.refused.add(1)
+		return Permit{}, ErrOpen
+	}
+	return permit, nil
+}
 
 // Done tells how the call ended and how long it took.
-func (p Permit) Done(o Outcome, took time.Duration) { panic("not yet") }
+func (p Permit) Done(o Outcome, took time.Duration) { p.DoneAfter(o, took, 0) }
 
-// DoneAfter is Done for an answer that asked not to be called again before retryAfter has passed: if the breaker is opened by it, it
-// stays open for at least that long, bounded by MaxReset.
-func (p Permit) DoneAfter(o Outcome, took, retryAfter time.Duration) { panic("not yet") }
+// DoneAfter is Done for an answer that asked not to be called again before retryAfter has passed (RFC 9110, section 10.2.3): if this
+// result opens the breaker, it stays open for at least that long, bounded by MaxReset.
+func (p Permit) DoneAfter(o Outcome, took, retryAfter time.Duration) {
+	if p.breaker == nil {
+		return
+	}
+	e := p.breaker.era.Load()
+	if e.number != p.era {
+		return
+	}
+	if e.state == HalfOpen {
+		p.breaker.probed(p, o, took, retryAfter)
+		return
+	}
+	if cause := e.record(&p.breaker.clock, o, took); cause != "" {
+		p.breaker.change(e, tripped, cause, retryAfter)
+	}
+}
 
-// State is the state now.
-func (b *Breaker) State() BreakerState { panic("not yet") }
+// probed takes a probe's result.
+func (b *Breaker) probed(p Permit, o Outcome, took, retryAfter time.Duration) {
+	b.mu.Lock()
+	e := b.era.Load()
+	if e.number == p.era {
+		if event, cause := e.probed(p.probe, o, took); event != nothing {
+			b.move(event, cause, retryAfter)
+		}
+	}
+	b.mu.Unlock()
+	b.deliver()
+}
+
+// State is the state now. An open breaker whose time is over stays open until a call tries it.
+func (b *Breaker) State() BreakerState { return b.era.Load().state }
 
 // RetryAfter is the time until an open breaker tries again; 0 when it admits calls or is isolated by hand.
-func (b *Breaker) RetryAfter() time.Duration { panic("not yet") }
+func (b *Breaker) RetryAfter() time.Duration {
+	e := b.era.Load()
+	if e.state != Open || e.forced {
+		return 0
+	}
+	return max(0, e.until-b.clock.now())
+}
 
 // Reset closes the breaker, forgets all results and ends what Isolate or ForceClose began.
-func (b *Breaker) Reset() { panic("not yet") }
+func (b *Breaker) Reset() { b.change(nil, cleared, "reset by hand", 0) }
 
 // Isolate opens the breaker until Reset or ForceClose.
-func (b *Breaker) Isolate() { panic("not yet") }
+func (b *Breaker) Isolate() { b.change(nil, isolated, "isolated by hand", 0) }
 
 // ForceClose closes the breaker until Reset or Isolate, whatever the results.
-func (b *Breaker) ForceClose() { panic("not yet") }
+func (b *Breaker) ForceClose() { b.change(nil, forced, "forced closed by hand", 0) }
 
-// Snapshot is the breaker now, for display.
-func (b *Breaker) Snapshot() BreakerSnapshot { panic("not yet") }
+// Update puts new options in force. The state stays; so do results, unless the window has another length.
+func (b *Breaker) Update(o BreakerOptions) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.onChange = o.OnChange
+	o = o.withDefaults()
+	e := *b.era.Load()
+	if e.options.same(o) {
+		return
+	}
+	if e.state == Closed && (e.options.Window != o.Window || e.tally.rated != newTally(o).rated) {
+		e.tally = newTally(o)
+	}
+	if e.state == HalfOpen {
+		e.trial.resize(o)
+	}
+	e.options = o
+	b.era.Store(&e)
+}
 
-// Update puts new options in force; the state stays.
-func (b *Breaker) Update(o BreakerOptions) { panic("not yet") }
+// change applies an event to the era it was seen in; nil is whichever is on.
+func (b *Breaker) change(seen *era, event event, cause string, retryAfter time.Duration) {
+	b.mu.Lock()
+	if seen == nil || b.era.Load().number == seen.number {
+		b.move(event, cause, retryAfter)
+	}
+	b.mu.Unlock()
+	b.deliver()
+}
+
+// move begins the era that follows on an event. The caller holds the mutex.
+func (b *Breaker) move(event event, cause string, retryAfter time.Duration) *era {
+	from, now := b.era.Load(), b.clock.now()
+	to := from.next(event, now, retryAfter)
+	to.cause = cause
+	b.era.Store(to)
+	if b.onChange != nil && (from.state != to.state || from.forced != to.forced) {
+		change := BreakerChange{From: from.state, To: to.state, Cause: cause, At: b.clock.at(now)}
+		if to.state == Open && !to.forced {
+			change.Reset = to.until - now
+		}
+		b.pending = append(b.pending, change)
+	}
+	return to
+}
+
+// deliver tells OnChange what is pending: one goroutine at a time, which keeps the order, and without the lock, so that OnChange may
+// use the breaker.
+func (b *Breaker) deliver() {
+	b.mu.Lock()
+	if b.delivering || len(b.pending) == 0 {
+		b.mu.Unlock()
+		return
+	}
+	b.delivering = true
+	defer func() {
+		b.delivering = false
+		b.mu.Unlock()
+	}()
+	for len(b.pending) > 0 {
+		change, tell := b.pending[0], b.onChange
+		b.pending = b.pending[1:]
+		if tell != nil {
+			b.tell(tell, change)
+		}
+	}
+}
+
+// tell calls OnChange outside the lock, and takes it again even where that panics.
+func (b *Breaker) tell(tell func(BreakerChange), change BreakerChange) {
+	b.mu.Unlock()
+	defer b.mu.Lock()
+	tell(change)
+}

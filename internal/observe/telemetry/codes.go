@@ -15,37 +15,37 @@ var knownCodes = [...]int{
 }
 
 const (
-	codeClasses = 6 // other, 1xx … 5xx
-	codeSlots   = codeClasses + len(knownCodes)
+	codeClasses = 6 // other, 1xx … 5xx; their slots come after those of the known codes
+	codeSlots   = len(knownCodes) + codeClasses
 )
 
 // slotOf maps a status below 600 to its slot.
 var slotOf = func() (t [600]uint8) {
 	for s := range t {
-		t[s] = uint8(s / 100)
+		t[s] = uint8(len(knownCodes) + s/100)
 	}
 	for i, c := range knownCodes {
-		t[c] = uint8(codeClasses + i)
+		t[c] = uint8(i)
 	}
 	return t
 }()
 
-// codeSlot is the place of a status in a route's counters; slot 0 takes what is no status at all.
+// codeSlot is the place of a status in a route's counters; what is no status at all has its own.
 func codeSlot(status int) int {
 	if uint(status) >= uint(len(slotOf)) {
-		return 0
+		return len(knownCodes)
 	}
 	return int(slotOf[status])
 }
 
 // codeNames are the values of the label code by slot.
 var codeNames = func() (n [codeSlots]string) {
-	n[0] = "other"
+	n[len(knownCodes)] = "other"
 	for c := 1; c < codeClasses; c++ {
-		n[c] = strconv.Itoa(c) + "xx"
+		n[len(knownCodes)+c] = strconv.Itoa(c) + "xx"
 	}
 	for i, c := range knownCodes {
-		n[codeClasses+i] = strconv.Itoa(c)
+		n[i] = strconv.Itoa(c)
 	}
 	return n
 }()

@@ -148,8 +148,8 @@ func (s scrape) breaker(d *prometheus.Desc, state string, labels ...string) {
 	}
 }
 
-func (s scrape) histogram(d *prometheus.Desc, h *histogram, labels ...string) {
-	s.ch <- durations{d, prometheus.MakeLabelPairs(d, labels), h.write()}
+func (s scrape) histogram(d *prometheus.Desc, h *histogram, total *sum, labels ...string) {
+	s.ch <- durations{d, prometheus.MakeLabelPairs(d, labels), h.write(total)}
 }
 
 // durations is a histogram in both forms, as prometheus.Metric.

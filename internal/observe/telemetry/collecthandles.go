@@ -30,7 +30,7 @@ func (r *Route) collect(out scrape) {
 			out.counter(httpRequests, float64(n), k.listener, k.route, k.service, codeNames[i])
 		}
 	}
-	out.histogram(httpDuration, &r.duration, k.listener, k.route, k.service)
+	out.histogram(httpDuration, &r.duration, &r.sum, k.listener, k.route, k.service)
 	out.counter(httpReceived, float64(r.in.Load()), k.listener, k.route, k.service)
 	out.counter(httpSent, float64(r.out.Load()), k.listener, k.route, k.service)
 }
@@ -44,7 +44,7 @@ func (s *Sessions) collect(out scrape) {
 		out.counter(tcpSessions, float64(n), k.listener, k.service, endingNames[i])
 	}
 	out.gauge(tcpActive, float64(s.opened.Load()-ended), k.listener, k.service)
-	out.histogram(tcpDuration, &s.duration, k.listener, k.service)
+	out.histogram(tcpDuration, &s.duration, &s.sum, k.listener, k.service)
 	out.counter(tcpReceived, float64(s.in.Load()), k.listener, k.service)
 	out.counter(tcpSent, float64(s.out.Load()), k.listener, k.service)
 }
@@ -75,7 +75,7 @@ func (m *Member) collect(out scrape) {
 	for i := range m.results {
 		out.counter(memberRequests, float64(m.results[i].Load()), k.service, k.member, classNames[i])
 	}
-	out.histogram(memberDuration, &m.duration, k.service, k.member)
+	out.histogram(memberDuration, &m.duration, &m.sum, k.service, k.member)
 	out.counter(memberEjections, float64(m.ejections.Load()), k.service, k.member)
 	out.counter(memberOpens, float64(m.opens.Load()), k.service, k.member)
 	bad, good := m.probes[0].Load(), m.probes[1].Load()

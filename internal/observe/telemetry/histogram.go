@@ -16,10 +16,11 @@ import (
 // buckets'. One observation is two atomic adds; both forms are added up when somebody scrapes.
 //
 // prometheus.Histogram with native buckets takes several times as long: it searches both forms and keeps a sync.Map.
-type histogram struct {
-	cells [maxCells]atomic.Uint64
-	sum   atomic.Uint64 // in units of sumUnit
-}
+type histogram [maxCells]atomic.Uint64
+
+// A histogram's sum stands apart, beside the other counters of its owner that every request adds to: one cache line
+// then moves between cores instead of several.
+type sum struct{ atomic.Uint64 } // in units of sumUnit
 
 const (
 	schema   = 3   // native resolution: 2^schema buckets to each power of two
@@ -106,32 +107,32 @@ func stepStart(s int) int64 {
 }
 
 // observe counts one duration; a negative one counts as 0.
-func (h *histogram) observe(d time.Duration) {
+func (h *histogram) observe(d time.Duration, total *sum) {
 	ns := max(int64(d), 0)
 	i := layout.first[step(ns)&(64<<stepBits-1)]
 	for ns > layout.bounds[i] {
 		i++
 	}
-	h.cells[i].Add(1)
-	h.sum.Add(uint64(ns+sumUnit/2) >> sumShift)
+	h[i].Add(1)
+	total.Add((uint64(ns) + sumUnit/2) >> sumShift)
 }
 
 // write adds the histogram up in both forms.
-func (h *histogram) write() *dto.Histogram {
+func (h *histogram) write(total *sum) *dto.Histogram {
 	out := &dto.Histogram{
 		Schema:        proto.Int32(schema),
 		ZeroThreshold: proto.Float64(math.Exp2(firstExp)),
 	}
-	sum := h.sum.Load()
+	seconds := float64(total.Load()) * sumUnit / 1e9
 	classic := make([]uint64, len(classicBounds)+1)
-	var total, zero uint64
+	var count, zero uint64
 	var sparse nativeBuckets
 	for i, c := range layout.cells {
-		n := h.cells[i].Load()
+		n := h[i].Load()
 		if n == 0 {
 			continue
 		}
-		total += n
+		count += n
 		classic[c.classic] += n
 		if c.native <= firstExp<<schema {
 			zero += n
@@ -145,8 +146,8 @@ func (h *histogram) write() *dto.Histogram {
 		cumulative += classic[i]
 		out.Bucket = append(out.Bucket, &dto.Bucket{UpperBound: proto.Float64(b), CumulativeCount: proto.Uint64(cumulative)})
 	}
-	out.SampleCount = proto.Uint64(total)
-	out.SampleSum = proto.Float64(float64(sum) * sumUnit / 1e9)
+	out.SampleCount = proto.Uint64(count)
+	out.SampleSum = proto.Float64(seconds)
 	out.ZeroCount = proto.Uint64(zero)
 	out.PositiveSpan, out.PositiveDelta = sparse.spans, sparse.deltas
 	return out

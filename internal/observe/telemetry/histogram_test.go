@@ -43,10 +43,11 @@ func TestHistogramAgreesWithTheOfficialClient(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var h histogram
+			var total sum
 			for _, o := range observations {
-				h.observe(o)
+				h.observe(o, &total)
 			}
-			got, want := h.write(), oracle(t, observations)
+			got, want := h.write(&total), oracle(t, observations)
 			if d := math.Abs(got.GetSampleSum() - want.GetSampleSum()); d > 1e-6*want.GetSampleSum()+1e-6 {
 				t.Errorf("sum %v, official client %v", got.GetSampleSum(), want.GetSampleSum())
 			}
@@ -60,9 +61,10 @@ func TestHistogramAgreesWithTheOfficialClient(t *testing.T) {
 
 func TestHistogramTakesWhatIsOutOfRange(t *testing.T) {
 	var h histogram
-	h.observe(-time.Second)
-	h.observe(math.MaxInt64)
-	got := h.write()
+	var total sum
+	h.observe(-time.Second, &total)
+	h.observe(math.MaxInt64, &total)
+	got := h.write(&total)
 	if got.GetSampleCount() != 2 || got.GetZeroCount() != 1 {
 		t.Errorf("count %d, zero bucket %d", got.GetSampleCount(), got.GetZeroCount())
 	}
@@ -82,8 +84,9 @@ func TestEveryDurationFindsItsCell(t *testing.T) {
 		}
 		for _, ns := range []int64{lo, layout.bounds[i]} {
 			var h histogram
-			h.observe(time.Duration(ns))
-			if h.cells[i].Load() != 1 {
+			var total sum
+			h.observe(time.Duration(ns), &total)
+			if h[i].Load() != 1 {
 				t.Fatalf("%d ns is not in cell %d (up to %v s)", ns, i, layout.cells[i].bound)
 			}
 		}

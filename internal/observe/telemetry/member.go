@@ -29,10 +29,11 @@ type memberKey struct{ service, member string }
 
 // Member counts the tries on one member.
 type Member struct {
+	results   [classes]atomic.Uint64 // with sum, the one cache line that every try adds to
+	sum       sum
+	duration  histogram
 	metrics   *Metrics
 	key       memberKey
-	results   [classes]atomic.Uint64
-	duration  histogram
 	ejections atomic.Uint64
 	opens     atomic.Uint64
 	probes    [2]atomic.Uint64 // bad, good
@@ -66,7 +67,7 @@ func (m *Member) Done(how Class, took time.Duration) {
 		return
 	}
 	m.results[how].Add(1)
-	m.duration.observe(took)
+	m.duration.observe(took, &m.sum)
 }
 
 // Probed counts one look of a check and how long it took.

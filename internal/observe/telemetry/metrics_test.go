@@ -199,7 +199,8 @@ func TestCountingWhileScraping(t *testing.T) {
 		}
 	}
 	wg.Wait()
-	if got := m.Route("web", "0", "shop").duration.write().GetSampleCount(); got != 8000 {
+	r := m.Route("web", "0", "shop")
+	if got := r.duration.write(&r.sum).GetSampleCount(); got != 8000 {
 		t.Errorf("%d of 8000 counted", got)
 	}
 }

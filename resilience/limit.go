@@ -23,8 +23,8 @@ type LimitSnapshot struct {
 
 // Limit bounds how many calls are at work at once; more wait, first in, first out.
 //
-// While nobody waits, a place is taken and given back by one compare-and-swap. Once somebody does, all go through the mutex: a place given
-// back then passes straight to who waits longest, so that nobody can overtake the queue.
+// While nobody waits, a place is taken and given back by one atomic instruction each. Once somebody does, all go through the mutex: a
+// place given back then passes straight to who waits longest, so that nobody can overtake the queue.
 type Limit struct {
 	word    atomic.Uint64 // waiting (upper half), in use (lower half); the upper half is changed under the mutex only
 	bound   atomic.Uint32 // Concurrency
@@ -124,7 +124,8 @@ func (l *Limit) wait(ctx context.Context, w *waiter, wait time.Duration) error {
 	if err == ErrQueueTimeout {
 		return nil
 	}
-	l.release()
+	l.word.Add(^uint64(0))
+	l.grant()
 	return err
 }
 
@@ -133,27 +134,15 @@ func (l *Limit) leave() { l.word.Add(^uint64(oneWaiting - 1)) }
 
 // Release gives a place back, to who waits longest where anyone does.
 func (l *Limit) Release() {
-	for {
-		word := l.word.Load()
-		if waiting(word) > 0 {
-			break
-		}
-		if inUse(word) == 0 {
-			panic("resilience: Release of a Limit that is not held")
-		}
-		if l.word.CompareAndSwap(word, word-1) {
-			return
-		}
+	word := l.word.Add(^uint64(0))
+	if inUse(word) == 1<<32-1 {
+		panic("resilience: Release of a Limit that is not held")
 	}
-	l.mu.Lock()
-	l.release()
-	l.mu.Unlock()
-}
-
-// release gives a place back. The caller holds the mutex.
-func (l *Limit) release() {
-	l.word.Add(^uint64(0))
-	l.grant()
+	if waiting(word) > 0 { // nobody can take the free place meanwhile: who comes now sees a queue
+		l.mu.Lock()
+		l.grant()
+		l.mu.Unlock()
+	}
 }
 
 // grant passes free places on to those who wait. The caller holds the mutex.

@@ -87,6 +87,7 @@ func TestLimitIsFirstInFirstOut(t *testing.T) {
 		synctest.Wait()
 		l.Release()
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if got := fmt.Sprint(order); got != "[0 2 3 5 6 8 9]" {
 			t.Errorf("served %v", got)
 		}

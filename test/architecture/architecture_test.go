@@ -36,7 +36,7 @@ var owners = map[string][]string{
 	"go.opentelemetry.io":            {"internal/observe/telemetry"},
 	"github.com/pires/go-proxyproto": {"internal/serve/transport"},
 	"golang.org/x/net":               {"internal/serve/httpproxy"},
-	"golang.org/x/sys":               {"internal/serve/transport", "internal/serve/httpproxy"},
+	"golang.org/x/sys":               {"internal/serve/transport", "internal/serve/httpproxy", "internal/serve/tcpproxy", "internal/node"},
 	"github.com/danielgtaylor/huma":  {"internal/operate/api"},
 	"github.com/spf13/cobra":         {"internal/operate/cli"},
 	"golang.org/x/term":              {"internal/operate/cli", "internal/operate/demo"},

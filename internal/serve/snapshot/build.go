@@ -23,10 +23,8 @@ type Deps struct {
 // Build makes the picture of a validated configuration. It reads the certificates and secrets that the configuration
 // names and returns every error it meets; it changes nothing that is in use.
 func Build(c *config.Config, deps Deps) (*Snapshot, error) {
-	b := &builder{
-		deps: deps, services: map[string]*Service{},
-		out: &Snapshot{Config: c, http: map[string]*HTTPListener{}, tcp: map[string]*TCPListener{}},
-	}
+	b := &builder{deps: deps, services: map[string]*Service{}}
+	b.out = &Snapshot{Config: c, http: map[string]*HTTPListener{}, tcp: map[string]*TCPListener{}, services: b.services}
 	var errs []error
 	for _, sc := range c.Services {
 		s, err := b.service(sc)

@@ -10,6 +10,7 @@ package snapshot
 import (
 	"github.com/backstay/backstay/internal/base/config"
 	"github.com/backstay/backstay/internal/observe/telemetry"
+	"github.com/backstay/backstay/internal/serve/pool"
 	"github.com/backstay/backstay/internal/serve/transport"
 )
 
@@ -20,8 +21,9 @@ type Snapshot struct {
 	TCP      []*TCPListener
 	Services []*Service
 
-	http map[string]*HTTPListener
-	tcp  map[string]*TCPListener
+	http     map[string]*HTTPListener
+	tcp      map[string]*TCPListener
+	services map[string]*Service
 }
 
 // HTTPListener returns the listener of that name, or nil where the picture has none.
@@ -71,4 +73,28 @@ func (l *TCPListener) ServiceFor(serverName string) *Service {
 		}
 	}
 	return nil
+}
+
+// Pool returns the live state of the service of that name, or nil where the picture has none.
+func (s *Snapshot) Pool(service string) *pool.Service {
+	if sv := s.services[service]; sv != nil {
+		return sv.Pool
+	}
+	return nil
+}
+
+// TLS returns the listeners' sides of TLS by listener name.
+func (s *Snapshot) TLS() map[string]*transport.ServerConfig {
+	out := map[string]*transport.ServerConfig{}
+	for _, l := range s.HTTP {
+		if l.TLS != nil {
+			out[l.Name] = l.TLS
+		}
+	}
+	for _, l := range s.TCP {
+		if l.TLS != nil {
+			out[l.Name] = l.TLS
+		}
+	}
+	return out
 }

@@ -1,0 +1,41 @@
+// Command backstay is high availability in one binary: see `backstay help`.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/backstay/backstay/internal/node"
+	"github.com/backstay/backstay/internal/operate/cli"
+	"github.com/backstay/backstay/internal/operate/demo"
+)
+
+// version is set when the binary is linked.
+var version = "devel"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	os.Exit(cli.Main(ctx, os.Args[1:], cli.Options{
+		Version: version, Run: run, Demo: runDemo,
+		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv,
+	}))
+}
+
+func run(ctx context.Context, o cli.RunOptions) error {
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
+	return node.Run(ctx, node.Options{
+		Config: o.Config, Name: o.Node, Data: o.Data, Socket: o.Socket, Version: version,
+		Log: cli.Logger(os.Stderr, o), Reload: reload,
+	})
+}
+
+func runDemo(ctx context.Context, o cli.DemoOptions) error {
+	return demo.Run(ctx, demo.Options{
+		Keep: o.Keep, Plain: o.Plain, Length: time.Duration(o.Seconds) * time.Second, Listen: o.Listen, Out: os.Stdout,
+	})
+}

@@ -1,0 +1,103 @@
+package node
+
+import (
+	"context"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/backstay/backstay/internal/base/event"
+	"github.com/backstay/backstay/internal/observe/health"
+	"github.com/backstay/backstay/internal/observe/resolve"
+	"github.com/backstay/backstay/internal/observe/telemetry"
+	"github.com/backstay/backstay/internal/operate/api"
+	"github.com/backstay/backstay/internal/serve/httpproxy"
+	"github.com/backstay/backstay/internal/serve/pool"
+	"github.com/backstay/backstay/internal/serve/tcpproxy"
+	"github.com/backstay/backstay/internal/serve/transport"
+)
+
+// build makes the whole system; nothing runs yet.
+func build(o Options) *Node {
+	n := &Node{
+		options: o, log: o.Log.With("component", "node"), started: time.Now(),
+		pools: map[string]*pool.Service{}, serving: map[string]*serving{},
+	}
+	n.state.Store(api.NodeStarting)
+
+	// know
+	n.events = event.NewLog(event.Options{Path: filepath.Join(o.Data, "events.jsonl"), Log: o.Log.With("component", "event")})
+	n.metrics = telemetry.NewMetrics(nil)
+	n.metrics.SetBuild(o.Version, runtime.Version(), o.Name)
+	n.access = telemetry.NewAccessLog(telemetry.AccessOptions{Metrics: n.metrics, Log: o.Log.With("component", "access_log")})
+	n.tracer = telemetry.NewTracer(telemetry.TracerOptions{Log: o.Log.With("component", "trace")})
+
+	// observe
+	n.resolver = resolve.NewResolver(resolve.Options{Log: o.Log.With("component", "resolve"), OnChange: n.onEndpoints, Append: n.append})
+	n.monitor = health.NewMonitor(health.Options{Log: o.Log.With("component", "health"), OnTransition: n.onTransition, OnResult: n.onResult})
+
+	// serve
+	n.listeners = transport.NewListeners(o.Log.With("component", "listen"))
+	n.http = httpproxy.NewServer(httpproxy.Options{Snapshot: &n.snapshot, Access: n.access, Tracer: n.tracer, Log: o.Log.With("component", "http")})
+	n.tcp = tcpproxy.NewServer(tcpproxy.Options{Snapshot: &n.snapshot, Access: n.access, Log: o.Log.With("component", "tcp")})
+	return n
+}
+
+// parts lists what runs, in the order of starting; stopping is in reverse.
+func (n *Node) parts() *group {
+	g := &group{}
+	g.Add("event log", n.events.Run)
+	g.Add("access log", n.access.Run)
+	g.Add("traces", n.tracer.Run)
+	g.Add("resolver", n.resolver.Run)
+	g.Add("health", n.monitor.Run)
+	g.Add("admin", api.NewServer(api.Options{
+		Socket: n.options.socket(), System: n, Metrics: n.metrics.Handler(), Version: n.options.Version, Log: n.options.Log.With("component", "api"),
+	}).Run)
+	g.Add("http", n.http.Run)
+	return g
+}
+
+func (n *Node) append(r event.Record) { n.events.Append(r) }
+
+// onResult and onTransition carry what the probes find to the data plane.
+func (n *Node) onResult(t health.Target, r health.Result) {
+	n.metrics.Member(t.Service, t.Member).Probed(r.OK, r.Took)
+	if p := n.pool(t.Service); p != nil && r.OK {
+		p.GoodProbe(t.Member)
+	}
+}
+
+func (n *Node) onTransition(t health.Transition) {
+	if p := n.pool(t.Service); p != nil {
+		p.SetHealth(t.Member, t.To)
+	}
+}
+
+// onEndpoints puts the new addresses of a service's names in force.
+func (n *Node) onEndpoints(service string, endpoints []resolve.Endpoint) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	snap := n.snapshot.Load()
+	if snap == nil {
+		return
+	}
+	if c, ok := snap.Config.Service(service); ok {
+		n.pools[service].Set(*c, n.resolver.Endpoints(service))
+		n.monitor.Set(n.targets(snap.Config))
+	}
+}
+
+// pool finds a service's live state through the snapshot, so that probes never wait for a reload.
+func (n *Node) pool(service string) *pool.Service {
+	snap := n.snapshot.Load()
+	if snap == nil {
+		return nil
+	}
+	return snap.Pool(service)
+}
+
+// Events implements api.System.
+func (n *Node) Events(ctx context.Context, q api.EventQuery, emit func(event.Record) error) error {
+	return api.FollowLog(ctx, n.events, q, emit)
+}

@@ -1,0 +1,177 @@
+// Package node puts the parts of a running node together and nothing else: build.go is the whole system on a page,
+// reload.go carries a changed configuration into it, status.go is what people see of it. No part knows this package.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/backstay/backstay/internal/base/config"
+	"github.com/backstay/backstay/internal/base/event"
+	"github.com/backstay/backstay/internal/observe/health"
+	"github.com/backstay/backstay/internal/observe/resolve"
+	"github.com/backstay/backstay/internal/observe/telemetry"
+	"github.com/backstay/backstay/internal/operate/api"
+	"github.com/backstay/backstay/internal/serve/httpproxy"
+	"github.com/backstay/backstay/internal/serve/pool"
+	"github.com/backstay/backstay/internal/serve/snapshot"
+	"github.com/backstay/backstay/internal/serve/tcpproxy"
+	"github.com/backstay/backstay/internal/serve/transport"
+)
+
+// Options says what to run.
+type Options struct {
+	Config  string // path of the configuration
+	Name    string // which of the configuration's nodes this is; the host name when empty
+	Data    string // folder for what is kept between runs; made where missing
+	Socket  string // admin socket; admin.sock in Data when empty
+	Version string
+	Log     *slog.Logger
+	Reload  <-chan os.Signal // each signal reloads; may be nil
+}
+
+// Node is one running Backstay.
+type Node struct {
+	options Options
+	log     *slog.Logger
+	started time.Time
+	name    string
+	zone    string
+
+	events    *event.Log
+	metrics   *telemetry.Metrics
+	access    *telemetry.AccessLog
+	tracer    *telemetry.Tracer
+	resolver  *resolve.Resolver
+	monitor   *health.Monitor
+	listeners *transport.Listeners
+	http      *httpproxy.Server
+	tcp       *tcpproxy.Server
+	snapshot  atomic.Pointer[snapshot.Snapshot]
+	state     atomic.Value // api.NodeState
+
+	mu           sync.Mutex // one reload, drain or change of endpoints at a time
+	pools        map[string]*pool.Service
+	serving      map[string]*serving // by listener address
+	certificates *serving            // follows the files of the picture in force
+	inForce      api.ConfigStatus
+}
+
+// Run runs a node until ctx ends, then takes leave as the configuration says. A configuration that cannot be used at
+// the start is an error; later it changes nothing.
+func Run(ctx context.Context, o Options) error {
+	n := build(o)
+	if err := os.MkdirAll(o.Data, 0o700); err != nil {
+		return fmt.Errorf("data folder: %w; choose another with --data", err)
+	}
+	if err := n.events.Open(); err != nil {
+		return fmt.Errorf("event log: %w", err)
+	}
+	text, err := n.load()
+	if err != nil {
+		return err
+	}
+	g := n.parts()
+	g.Add("serve", func(ctx context.Context) error { return n.serve(ctx, text) })
+	err = g.Run(ctx)
+	return errors.Join(err, n.listeners.Close())
+}
+
+// serve begins to serve with the first configuration, follows reload signals, and takes leave when ctx ends.
+func (n *Node) serve(ctx context.Context, first *loaded) error {
+	if _, err := n.apply(first); err != nil {
+		return err
+	}
+	n.setState(api.NodeReady)
+	n.events.Append(event.Record{Kind: event.NodeReady, Message: "serving"})
+	n.notify("READY=1")
+	n.log.Info("ready", "config", first.source, "revision", first.revision)
+	for {
+		select {
+		case <-ctx.Done():
+			return n.leave(context.WithoutCancel(ctx))
+		case <-n.options.Reload:
+			n.notify(fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", monotonic()/1000))
+			_, _ = n.Reload(ctx) // a refusal is on the event log and in the status
+			n.notify("READY=1")
+		}
+	}
+}
+
+// leave: unready, lame duck, drain.
+func (n *Node) leave(ctx context.Context) error {
+	n.notify("STOPPING=1")
+	s := n.snapshot.Load().Config.Shutdown
+	n.setState(api.NodeLameDuck)
+	if s.LameDuck > 0 {
+		n.events.Append(event.Record{Kind: event.NodeLameDuck, Message: fmt.Sprintf("unready, still serving for %s", s.LameDuck)})
+		time.Sleep(time.Duration(s.LameDuck))
+	}
+	n.setState(api.NodeDraining)
+	n.events.Append(event.Record{Kind: event.NodeDraining, Message: fmt.Sprintf("no new connections; work in flight may take %s to end", s.Drain)})
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Drain))
+	defer cancel()
+	n.stopServing()
+	cut := n.http.Drain(ctx) + n.tcp.Drain(ctx)
+	message := "everything in flight ended"
+	if cut > 0 {
+		message = fmt.Sprintf("%d connections were cut when the drain time was over", cut)
+	}
+	for _, p := range n.pools {
+		p.Close()
+	}
+	n.events.Append(event.Record{Kind: event.NodeStopped, Message: message})
+	n.log.Info("stopped", "cut", cut)
+	return nil
+}
+
+func (n *Node) setState(s api.NodeState) {
+	n.state.Store(s)
+	n.metrics.SetReady(s == api.NodeReady)
+}
+
+func (n *Node) notify(state string) {
+	if err := notify(state); err != nil {
+		n.log.Warn("systemd was not told", "error", err)
+	}
+}
+
+// identity finds this node among the configuration's nodes.
+func identity(c *config.Config, name string) (config.Node, error) {
+	explicit := name != ""
+	if !explicit {
+		host, err := os.Hostname()
+		if err != nil {
+			return config.Node{}, fmt.Errorf("which node is this? the host name cannot be read (%w): use --node", err)
+		}
+		name = host
+	}
+	if len(c.Nodes) == 0 {
+		return config.Node{Name: name}, nil
+	}
+	if node, ok := c.Node(name); ok {
+		return *node, nil
+	}
+	names := ""
+	for _, node := range c.Nodes {
+		names += " " + node.Name
+	}
+	if !explicit && len(c.Nodes) == 1 {
+		return c.Nodes[0], nil
+	}
+	return config.Node{}, fmt.Errorf("no node is named %q in the configuration; it has:%s. Say which this is with --node", name, names)
+}
+
+func (o Options) socket() string {
+	if o.Socket != "" {
+		return o.Socket
+	}
+	return filepath.Join(o.Data, "admin.sock")
+}

@@ -1,0 +1,140 @@
+package node
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/backstay/backstay/internal/base/config"
+	"github.com/backstay/backstay/internal/operate/api"
+	"github.com/backstay/backstay/internal/serve/snapshot"
+)
+
+// serving is one socket being accepted from.
+type serving struct {
+	name   string
+	kind   string // http, tcp or metrics
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+}
+
+func (s *serving) stop() {
+	s.cancel()
+	s.done.Wait()
+}
+
+// listen accepts from every listener of the picture, and no longer from others. A listener that stays is not touched:
+// it reads its new settings from the snapshot. The sockets are open already.
+func (n *Node) listen(snap *snapshot.Snapshot) {
+	wanted := map[string]*serving{}
+	for _, l := range snap.HTTP {
+		wanted[l.Config.Listen] = &serving{name: l.Name, kind: "http"}
+	}
+	for _, l := range snap.TCP {
+		wanted[l.Config.Listen] = &serving{name: l.Name, kind: "tcp"}
+	}
+	if m := snap.Config.Metrics; m != nil {
+		wanted[m.Listen] = &serving{name: "metrics", kind: "metrics"}
+	}
+	for address, s := range n.serving {
+		if w := wanted[address]; w == nil || w.name != s.name || w.kind != s.kind {
+			s.stop()
+			delete(n.serving, address)
+		}
+	}
+	for address, s := range wanted {
+		if n.serving[address] == nil {
+			n.serving[address] = s
+			n.accept(s, address)
+		}
+	}
+	n.watchCertificates(snap)
+}
+
+func (n *Node) accept(s *serving, address string) {
+	ln, err := n.listeners.Open(address)
+	if err != nil { // it was opened when the picture was staged
+		n.log.Error("a staged socket is gone", "address", address, "error", err)
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	s.done.Go(func() {
+		var err error
+		switch s.kind {
+		case "http":
+			err = n.http.Serve(ctx, s.name, ln)
+		case "tcp":
+			err = n.tcp.Serve(ctx, s.name, ln)
+		case "metrics":
+			err = n.serveMetrics(ctx, ln)
+		}
+		if err != nil {
+			n.log.Error("a listener ended", "listener", s.name, "address", address, "error", err)
+		}
+	})
+}
+
+// watchCertificates follows the files of this picture's certificates, and no longer those of the one before.
+func (n *Node) watchCertificates(snap *snapshot.Snapshot) {
+	if n.certificates != nil {
+		n.certificates.stop()
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n.certificates = &serving{name: "certificates", cancel: cancel}
+	for _, tls := range snap.TLS() {
+		n.certificates.done.Go(func() { _ = tls.Run(ctx) }) // ends with ctx only
+	}
+}
+
+// stopServing accepts nothing any more; what was accepted goes on. Metrics stay up to the end.
+func (n *Node) stopServing() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var keep []string
+	for address, s := range n.serving {
+		if s.kind == "metrics" {
+			keep = append(keep, address)
+			continue
+		}
+		s.stop()
+	}
+	n.certificates.stop()
+	n.listeners.Keep(keep...)
+}
+
+// serveMetrics answers /metrics, /healthz (the process lives) and /readyz (it takes new work).
+func (n *Node) serveMetrics(ctx context.Context, ln net.Listener) error {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", n.metrics.Handler())
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		state := n.state.Load().(api.NodeState)
+		if state != api.NodeReady {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		_, _ = w.Write([]byte(string(state) + "\n"))
+	})
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	stop := context.AfterFunc(ctx, func() { srv.Close() })
+	defer stop()
+	err := srv.Serve(keepOpen{ln})
+	if ctx.Err() != nil || err == http.ErrServerClosed {
+		return nil
+	}
+	return err
+}
+
+// keepOpen leaves closing a socket to its owner: another configuration may go on with it.
+type keepOpen struct{ net.Listener }
+
+func (keepOpen) Close() error { return nil }
+
+func listenerKind(l config.Listener) string {
+	if l.Kind() == config.HTTP {
+		return "http"
+	}
+	return "tcp"
+}

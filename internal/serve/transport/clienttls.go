@@ -15,10 +15,11 @@ import (
 const sessionsKept = 256
 
 // ClientTLS is the side of TLS towards the member at address. It reads the files of cfg now; this side's own certificate
-// is read again when its files change. One configuration may serve many connections: sessions are resumed.
+// is read again when its files change. One configuration may serve many connections: sessions are resumed. With an empty
+// address and no name in cfg ServerName stays empty, and whoever connects sets it (ForMember).
 func ClientTLS(cfg *config.MemberTLS, address string, alpn []string) (*tls.Config, error) {
 	name := cfg.Name
-	if name == "" {
+	if name == "" && address != "" {
 		network, addr := SplitAddress(address)
 		host, _, err := net.SplitHostPort(addr)
 		if (network == "unix" || err != nil || host == "") && !cfg.Insecure {
@@ -51,6 +52,25 @@ func ClientTLS(cfg *config.MemberTLS, address string, alpn []string) (*tls.Confi
 		own.looked = time.Now()
 		c.GetClientCertificate = own.get
 	}
+	return c, nil
+}
+
+// ForMember is c for the member at address: host (or the address's own, where empty) is what the certificate must be for,
+// unless c says so already. Errors: an address without a host, such as a unix socket, cannot be checked.
+func ForMember(c *tls.Config, address, host string) (*tls.Config, error) {
+	if c.ServerName != "" {
+		return c, nil
+	}
+	if host == "" {
+		if network, addr := SplitAddress(address); network == "tcp" {
+			host, _, _ = net.SplitHostPort(addr)
+		}
+	}
+	if host == "" && !c.InsecureSkipVerify {
+		return nil, fmt.Errorf("%w: %s has no host name to check the certificate against; give it as tls: {name: NAME}", ErrTLS, address)
+	}
+	c = c.Clone()
+	c.ServerName = host
 	return c, nil
 }
 

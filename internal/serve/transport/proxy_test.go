@@ -78,6 +78,7 @@ func TestProxyHeaderIn(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				c := c
 				if c.src == self {
 					c.src, c.dst = server.RemoteAddr().String(), server.LocalAddr().String()
 				}

@@ -1,7 +1,7 @@
 package http1
 
 // special are the fields whose meaning Parse needs.
-const special = hopByHop | 1<<Host | 1<<ContentLength | 1<<Expect
+const special = hopByHop | 1<<Host | 1<<ContentLength | 1<<Expect | 1<<Trailer
 
 // note takes in what a special field means. It is called before the field counts as present.
 func (h *head) note(f *Field) *Error {
@@ -19,6 +19,8 @@ func (h *head) note(f *Field) *Error {
 		return h.noteExpect(f.Value)
 	case TE:
 		h.framing.trailers = h.framing.trailers || HasToken(f.Value, "trailers")
+	case Trailer:
+		return announced(f.Value)
 	}
 	return nil
 }
@@ -128,6 +130,18 @@ func (h *head) noteExpect(value []byte) *Error {
 		return errExpectation
 	}
 	h.framing.continues = true
+	return nil
+}
+
+// announced looks at what a Trailer field promises.
+func announced(list []byte) *Error {
+	for len(list) > 0 {
+		var name []byte
+		name, list = cutElement(list)
+		if id := Identify(name); id != Unknown && reframing.Has(id) {
+			return errTrailer
+		}
+	}
 	return nil
 }
 

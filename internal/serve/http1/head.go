@@ -68,7 +68,7 @@ func (h *head) resume(buf []byte) bool {
 
 // judge settles what is to be said of a line that begins at from and was found wrong: err, if the line is complete, else nothing yet.
 func judge(buf []byte, from int, err *Error) *Error {
-	if bytes.IndexByte(buf[from:], '\n') < 0 {
+	if err == nil || bytes.IndexByte(buf[from:], '\n') < 0 {
 		return nil
 	}
 	return err
@@ -81,20 +81,24 @@ func (h *head) fields(buf []byte, most int) (end int, err *Error) {
 		if pos+1 < len(buf) && buf[pos] == '\r' && buf[pos+1] == '\n' {
 			return pos + 2, nil
 		}
-		colon, from, to, next, err := line(buf, pos)
-		if next == 0 || err != nil {
+		if len(h.Fields) >= most && pos+1 < len(buf) {
 			h.scan.next = pos
-			if err != nil {
-				err = judge(buf, pos, err)
+			return 0, judge(buf, pos, errTooManyFields)
+		}
+		colon, from, to, next, err := line(buf, pos)
+		if next == 0 {
+			h.scan.next = pos
+			if bytes.IndexByte(buf[pos:max(pos, colon)], '\n') >= 0 { // the colon is not this line's
+				return 0, nameError(buf[pos:colon])
 			}
-			return 0, err
+			return 0, judge(buf, pos, err)
 		}
-		if len(h.Fields) >= most {
-			return 0, errTooManyFields
-		}
-		id := identify(buf, pos, colon)
-		if id == Unknown && !ValidToken(buf[pos:colon]) {
-			return 0, nameError(buf[pos:colon])
+		id, drop := identify(buf, pos, colon), false
+		if id == Unknown {
+			if !ValidToken(buf[pos:colon]) {
+				return 0, nameError(buf[pos:colon])
+			}
+			drop = disguised(buf[pos:colon])
 		}
 		if len(h.Fields) == cap(h.Fields) {
 			h.Fields = append(h.Fields, Field{})
@@ -103,7 +107,7 @@ func (h *head) fields(buf []byte, most int) (end int, err *Error) {
 		}
 		f := &h.Fields[len(h.Fields)-1]
 		f.Name, f.Value = buf[pos:colon:colon], buf[from:to:to]
-		f.start, f.end, f.ID, f.Drop = uint32(pos), uint32(next), id, false
+		f.start, f.end, f.ID, f.Drop = uint32(pos), uint32(next), id, drop
 		if special.Has(id) {
 			if err := h.note(f); err != nil {
 				return 0, err
@@ -114,8 +118,24 @@ func (h *head) fields(buf []byte, most int) (end int, err *Error) {
 	}
 }
 
+// disguised tells whether a name is a well-known one but for underscores in place of hyphens. CGI and what follows it cannot tell the two apart, so
+// that X_Forwarded_For would be believed where X-Forwarded-For was replaced.
+func disguised(name []byte) bool {
+	if bytes.IndexByte(name, '_') < 0 || len(name) > longestName {
+		return false
+	}
+	var plain [longestName]byte
+	for i, c := range name {
+		if c == '_' {
+			c = '-'
+		}
+		plain[i] = c
+	}
+	return Identify(plain[:len(name)]) != Unknown
+}
+
 // line finds the parts of a field line: buf[pos:colon] is the name, buf[from:to] the value, next where the line after it begins, 0 where
-// the line is not complete. The name is not looked at but for being there.
+// the line is not complete or wrong. The name is not looked at but for being there.
 func line(buf []byte, pos int) (colon, from, to, next int, err *Error) {
 	for colon = pos; ; colon += 8 {
 		if mask := equal(load(buf, colon), ':'); mask != 0 {
@@ -141,16 +161,16 @@ func line(buf []byte, pos int) (colon, from, to, next int, err *Error) {
 		i += first(mask)
 		switch {
 		case i >= len(buf):
-			return 0, 0, 0, 0, nil
+			return colon, 0, 0, 0, nil
 		case buf[i] == '\t':
 			i -= 7
 			continue
 		case buf[i] != '\r':
-			return 0, 0, 0, 0, valueError(buf[i])
+			return colon, 0, 0, 0, valueError(buf[i])
 		case i+1 == len(buf):
-			return 0, 0, 0, 0, nil
+			return colon, 0, 0, 0, nil
 		case buf[i+1] != '\n':
-			return 0, 0, 0, 0, errBareCR
+			return colon, 0, 0, 0, errBareCR
 		}
 		for to = i; to > from && isSpace(buf[to-1]); to-- {
 		}

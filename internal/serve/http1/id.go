@@ -162,6 +162,9 @@ func (id ID) String() string {
 	return ""
 }
 
+// longestName is the length of the longest known name.
+const longestName = len("Upgrade-Insecure-Requests")
+
 // A known name, for comparing eight bytes at a time: the words it begins with and the one its last byte ends, in lower case, and for each the
 // bits in which its letters show their case. Only letters are folded: a carriage return is not a hyphen in upper case.
 type known struct {

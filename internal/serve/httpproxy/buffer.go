@@ -1,0 +1,50 @@
+package httpproxy
+
+import "sync"
+
+// bufferSize holds a head and a small body; larger bodies pass through in pieces of this size.
+const bufferSize = 16 << 10
+
+// block is a pooled buffer. Blocks are pooled as array pointers, so that giving one back allocates nothing.
+type block = [bufferSize]byte
+
+// buffers lends blocks to whoever is at work; a connection that waits holds none.
+type buffers struct{ pool sync.Pool }
+
+func (b *buffers) get() []byte {
+	if p, ok := b.pool.Get().(*block); ok {
+		return p[:]
+	}
+	return new(block)[:]
+}
+
+// put takes a block back. Larger buffers, which big heads needed, are left to the garbage collector.
+func (b *buffers) put(p []byte) {
+	if cap(p) == bufferSize {
+		b.pool.Put((*block)(p[:bufferSize]))
+	}
+}
+
+// window is a buffer that is filled at its end and used up from its beginning: bytes r to w are there to be used.
+type window struct {
+	buf  []byte
+	r, w int
+}
+
+func (v *window) bytes() []byte { return v.buf[v.r:v.w] }
+func (v *window) len() int      { return v.w - v.r }
+func (v *window) empty() bool   { return v.r == v.w }
+
+// room makes space to read into behind what is there, without moving anything before floor. It returns nil where the buffer is full.
+func (v *window) room(floor int) []byte {
+	if v.r == v.w {
+		v.r, v.w = floor, floor
+	} else if v.w == len(v.buf) && v.r > floor {
+		v.w = floor + copy(v.buf[floor:], v.buf[v.r:v.w])
+		v.r = floor
+	}
+	if v.w == len(v.buf) {
+		return nil
+	}
+	return v.buf[v.w:]
+}

@@ -1,0 +1,414 @@
+package httpproxy
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/backstay/backstay/internal/observe/telemetry"
+	"github.com/backstay/backstay/internal/serve/http1"
+	"github.com/backstay/backstay/internal/serve/snapshot"
+)
+
+// A clientConn is an HTTP/1 connection of a client, served by one goroutine. It is the client of its exchanges.
+//
+// While it waits for a request it holds no buffer: on a plain socket the whole life of the connection is spent within
+// RawConn.Read, whose step runs when there is something to read. A request that needs more of the client than is there
+// (the rest of a body, an upgrade) leaves it and is served by ordinary reads.
+type clientConn struct {
+	link
+	rw       net.Conn // the link itself, or TLS on it
+	server   *Server
+	port     *port
+	listener *snapshot.HTTPListener
+	ctx      context.Context
+	remote   netip.AddrPort
+	local    netip.AddrPort
+	peer     netip.Addr
+	said     []byte
+	secure   bool
+	trusted  bool
+
+	in       window
+	kept     []byte // the block with the head, while the body is read into another
+	headBy   instant
+	since    instant // when the connection fell idle
+	parsed   int     // length of a head that is parsed but not served yet
+	requests int
+	closing  bool // the answer under way is the last
+	linger   bool // the client may be sending still: let it see the answer before the connection goes
+	over     bool
+
+	request  *http1.Request // of the exchange
+	exchange *exchange      // lent while there is something to do
+	decoder  http1.Chunked
+	framing  framing
+	left     int64
+	body     int64 // bytes of the body so far
+	ended    bool  // the body was read to its end
+
+	out     []byte // the answer's head until its first piece comes
+	chunked bool   // the answer is framed in chunks
+	toClose bool   // it ends with the connection
+	bare    bool   // it has no body whatever is written
+	mute    bool   // nothing more may be written
+
+	step  func(fd uintptr) bool
+	state progress
+}
+
+// progress is what the connection needs next.
+type progress uint8
+
+const (
+	needMore  progress = iota // bytes
+	needSlow                  // to be served outside of RawConn.Read
+	needNone                  // nothing: it is over
+	needAgain                 // a look at what is there
+)
+
+// serve serves requests until the connection ends.
+func (c *clientConn) serve() {
+	c.since = now()
+	c.expectIdle()
+	if c.raw != nil && c.rw == net.Conn(&c.link) {
+		c.step = c.socketStep
+		c.serveSocket()
+	} else {
+		c.serveStream()
+	}
+	c.release()
+}
+
+func (c *clientConn) expectIdle() {
+	c.expect(after(c.since, time.Duration(c.listener.Config.Timeout.Idle)))
+}
+
+// serveSocket is the loop for plain sockets.
+func (c *clientConn) serveSocket() {
+	for !c.over {
+		err := c.raw.Read(c.step)
+		switch {
+		case err != nil:
+			if !c.goOn(err) {
+				return
+			}
+		case c.state == needSlow:
+			c.serveSlow()
+		}
+	}
+}
+
+// socketStep runs whenever there may be something to read. It reports false to wait for more.
+func (c *clientConn) socketStep(fd uintptr) bool {
+	for {
+		if c.in.buf == nil {
+			c.in.buf = c.server.buffers.get()
+		}
+		room := c.in.room(0)
+		n, err := readSocket(fd, room)
+		if err == syscall.EAGAIN {
+			c.idle()
+			return false
+		}
+		if err != nil {
+			c.over = true
+			return true
+		}
+		c.in.w += n
+		for c.state = needAgain; c.state == needAgain; {
+			c.state = c.advance(true)
+		}
+		if c.state != needMore {
+			c.over = c.over || c.state == needNone
+			return true
+		}
+		if n < len(room) { // the socket was empty: what comes from now on wakes us
+			c.idle()
+			return false
+		}
+	}
+}
+
+// idle gives the buffer back while nothing is in it.
+func (c *clientConn) idle() {
+	if c.in.empty() && c.in.buf != nil {
+		c.server.buffers.put(c.in.buf)
+		c.in = window{}
+		c.giveBack()
+	}
+}
+
+// serveSlow serves the request whose head is parsed, and those already behind it.
+func (c *clientConn) serveSlow() {
+	for c.state = needAgain; c.state == needAgain; {
+		c.state = c.advance(false)
+	}
+	c.over = c.over || c.state == needNone
+}
+
+// serveStream is the loop for connections that are not plain sockets.
+func (c *clientConn) serveStream() {
+	for !c.over {
+		if c.in.buf == nil {
+			c.in.buf = c.server.buffers.get()
+		}
+		n, err := c.rw.Read(c.in.room(0))
+		c.in.w += n
+		if n > 0 {
+			c.serveSlow()
+			continue
+		}
+		if err != nil && !c.goOn(err) {
+			return
+		}
+	}
+}
+
+// goOn looks at the error of a read between requests or within a head, and says whether to read on.
+func (c *clientConn) goOn(err error) bool {
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return false
+	}
+	if c.port.draining() && c.in.empty() {
+		return false
+	}
+	if err, up := c.expired(err); up {
+		if err != errInterrupted && !c.in.empty() {
+			c.listener.Metrics.Refused(telemetry.RefusedTimeout)
+			c.refuse(&http1.Error{Status: 408, Reason: "the request's head did not arrive in time"})
+		}
+		return false
+	}
+	return true
+}
+
+// advance takes the next step with what the window holds. With fast, nothing more may be read from the client.
+func (c *clientConn) advance(fast bool) progress {
+	n := c.parsed
+	if n == 0 {
+		if c.in.empty() {
+			if c.port.draining() {
+				return needNone
+			}
+			c.expectIdle()
+			return needMore
+		}
+		c.borrow()
+		var err error
+		if n, err = c.parse(); err != nil {
+			c.refused(err)
+			return needNone
+		}
+		if c.over {
+			return needNone
+		}
+		if n == 0 {
+			return c.incomplete()
+		}
+	}
+	if fast && c.needsClient(n) {
+		c.parsed = n
+		return needSlow
+	}
+	c.parsed, c.headBy = 0, 0
+	c.in.r += n
+	if !c.exchangeOnce() {
+		return needNone
+	}
+	return needAgain
+}
+
+// parse reads a head. Where it is HTTP/2's preface the connection is handed over, and over afterwards.
+func (c *clientConn) parse() (int, error) {
+	if c.requests == 0 && c.in.buf[c.in.r] == 'P' {
+		is, undecided := http1.IsHTTP2Preface(c.in.bytes())
+		if is && c.listener.Config.HTTP2 && c.server.http2 != nil {
+			c.over = true
+			c.server.http2(c, c.in.bytes())
+			return 0, nil
+		}
+		if undecided {
+			return 0, nil
+		}
+	}
+	l := &c.listener.Config.Limits
+	return c.request.Parse(c.in.bytes(), http1.Limits{Head: int(l.Head), Fields: l.Headers})
+}
+
+// incomplete makes room for the rest of a head, and starts its clock.
+func (c *clientConn) incomplete() progress {
+	if c.headBy == 0 {
+		c.headBy = after(now(), time.Duration(c.listener.Config.Timeout.Head))
+	}
+	c.expect(c.headBy)
+	if c.in.room(0) == nil {
+		bigger := make([]byte, 2*len(c.in.buf)) // the parser refuses what is over the limit
+		copy(bigger, c.in.bytes())
+		c.server.buffers.put(c.in.buf)
+		c.in.buf = bigger
+	}
+	return needMore
+}
+
+// needsClient says whether serving the request may need more of the client than is there.
+func (c *clientConn) needsClient(head int) bool {
+	r := c.request
+	return r.Length < 0 || r.Length > int64(c.in.len()-head) || r.Upgrade != nil
+}
+
+// refused answers what cannot be parsed.
+func (c *clientConn) refused(err error) {
+	var bad *http1.Error
+	if !errors.As(err, &bad) {
+		bad = &http1.Error{Status: 400, Reason: err.Error()}
+	}
+	why := telemetry.RefusedBadRequest
+	if bad.Status == 431 || bad.Status == 414 {
+		why = telemetry.RefusedTooLarge
+	}
+	c.listener.Metrics.Refused(why)
+	c.refuse(bad)
+}
+
+// refuse answers without a request: the connection is over, as nobody knows where the next request begins.
+func (c *clientConn) refuse(bad *http1.Error) {
+	c.borrow()
+	c.request.Reset()
+	e := c.begin()
+	e.reset()
+	e.trusted = false
+	e.identify()
+	c.framing, c.ended = framedNone, true
+	c.closing, c.linger = true, true
+	e.fail(failed{status: bad.Status, what: bad.Reason})
+	e.account()
+	c.end()
+}
+
+// borrow gets the connection an exchange.
+func (c *clientConn) borrow() {
+	if c.exchange == nil {
+		c.exchange = c.server.exchanges.get()
+		c.request = &c.exchange.own
+	}
+}
+
+// giveBack takes the exchange away.
+func (c *clientConn) giveBack() {
+	if c.exchange != nil {
+		c.server.exchanges.put(c.exchange)
+		c.exchange, c.request = nil, nil
+	}
+}
+
+// begin makes the exchange this connection's.
+func (c *clientConn) begin() *exchange {
+	c.borrow()
+	e := c.exchange
+	e.server, e.ctx, e.client, e.request, e.listener = c.server, c.ctx, c, c.request, c.listener
+	e.remote, e.local, e.peer, e.secure, e.trusted, e.said = c.remote, c.local, c.peer, c.secure, c.trusted, c.said
+	e.proto = "HTTP/1.1"
+	if c.request.Minor == 0 {
+		e.proto = "HTTP/1.0"
+	}
+	e.start = now()
+	return e
+}
+
+// end gives back what an answer needed.
+func (c *clientConn) end() {
+	if c.out != nil {
+		c.server.buffers.put(c.out)
+		c.out = nil
+	}
+}
+
+// exchangeOnce serves the request that was parsed. It reports whether another may follow.
+func (c *clientConn) exchangeOnce() bool {
+	c.refresh()
+	c.requests++
+	max := c.listener.Config.Limits.Requests
+	c.closing = c.request.Close || max > 0 && c.requests >= max || c.port.draining()
+	c.beginBody()
+	e := c.begin()
+	if c.trusted {
+		e.remote = origin(c.listener, c.request, c.remote)
+	}
+	ok := e.run()
+	c.since = now()
+	c.end()
+	if !ok || c.over || c.closing || c.toClose {
+		c.linger = c.linger || !c.ended
+		return false
+	}
+	return c.endBody()
+}
+
+// refresh takes the newest snapshot, for the length of one request.
+func (c *clientConn) refresh() {
+	l := c.server.snapshot.Load().HTTPListener(c.port.name)
+	if l == nil || l == c.listener {
+		return // a listener that was removed serves its connections with the last picture that had it
+	}
+	c.use(l)
+}
+
+// use serves with this picture of the listener from now on.
+func (c *clientConn) use(l *snapshot.HTTPListener) {
+	c.listener = l
+	c.trusted = l.Trust.Contains(c.peer)
+	c.said = originFields(l.Config.Forwarded.Headers, c.remote.Addr(), c.secure)
+	c.writeIdle = time.Duration(l.Config.Timeout.BodyIdle)
+}
+
+// release ends the connection. A client that may still be sending is read from for a while: otherwise the reset that
+// answers what it sends would take away the answer it has not read yet.
+func (c *clientConn) release() {
+	if c.linger && !c.mute {
+		c.lingerOn()
+	}
+	if c.mute {
+		_ = c.Conn.Close() // without TLS's good-bye, which would make what was sent look whole
+	} else {
+		_ = c.rw.Close() // there is nobody to tell
+	}
+	c.idle()
+	if c.in.buf != nil {
+		c.server.buffers.put(c.in.buf)
+		c.in.buf = nil
+	}
+	if c.kept != nil {
+		c.server.buffers.put(c.kept)
+		c.kept = nil
+	}
+	c.giveBack()
+}
+
+// Bounds of lingering.
+const (
+	lingerFor   = 2 * time.Second
+	lingerBytes = 1 << 20
+)
+
+func (c *clientConn) lingerOn() {
+	if t, ok := c.rw.(interface{ CloseWrite() error }); ok {
+		_ = t.CloseWrite()
+	} else if t, ok := c.Conn.(*net.TCPConn); ok {
+		_ = t.CloseWrite()
+	}
+	b := c.server.buffers.get()
+	defer c.server.buffers.put(b)
+	c.expect(now() + int64(lingerFor))
+	for n := 0; n < lingerBytes; {
+		m, err := c.link.Read(b)
+		if err != nil {
+			return
+		}
+		n += m
+	}
+}

@@ -1,0 +1,284 @@
+package httpproxy
+
+import (
+	"errors"
+	"io"
+	"time"
+
+	"github.com/backstay/backstay/internal/observe/telemetry"
+	"github.com/backstay/backstay/internal/serve/pool"
+	"github.com/backstay/backstay/resilience"
+)
+
+// verdict is what becomes of the exchange after a try.
+type verdict uint8
+
+const (
+	finished verdict = iota // the client has its answer, or is gone
+	retry                   // another member is asked
+)
+
+// forward tries one member after another until the client has an answer.
+func (e *exchange) forward() {
+	permit, err := e.service.Pool.Admit()
+	if err != nil {
+		e.failBreaker()
+		return
+	}
+	e.body.reset(e.client, e.request.Length, e.target.Retry.Body)
+	e.prepare()
+	for e.pick() {
+		if e.try() == finished {
+			break
+		}
+	}
+	e.endRetry()
+	e.in = e.body.read
+	if e.route.Mirror != nil {
+		e.mirror()
+	}
+	permit.Done(e.outcome(), time.Duration(e.headAt-e.start)-e.waited)
+}
+
+// outcome is what the service's breaker learns.
+func (e *exchange) outcome() resilience.Outcome {
+	switch {
+	case e.status == statusClientGone || e.status < 500 && !e.begun:
+		return resilience.Ignored
+	case e.status >= 500 || e.note != "" && e.broken:
+		return resilience.Failure
+	}
+	return resilience.Success
+}
+
+// pick chooses the member to try next, waiting for one where none can serve. Where it reports false, the client has been answered.
+func (e *exchange) pick() bool {
+	e.query.Tried = e.tried
+	var err error
+	e.member, err = e.service.Pool.Pick(&e.query)
+	if err == nil {
+		return true
+	}
+	return e.hold(err)
+}
+
+// hold waits until a member can serve.
+func (e *exchange) hold(why error) bool {
+	t := now()
+	limit := time.Duration(e.service.Config.Hold.For)
+	ctx, cancel := e.bounded()
+	defer cancel()
+	counted := false
+	for {
+		if limit <= 0 || time.Duration(now()-t) >= limit {
+			e.failNoMember(why, counted)
+			return false
+		}
+		if !counted {
+			e.service.Metrics.Count(telemetry.Held)
+			counted = true
+		}
+		err := e.service.Pool.Hold(ctx, e.body.held())
+		e.waited += time.Duration(now() - t)
+		if err != nil {
+			e.failHeld(err, why)
+			return false
+		}
+		if e.member, err = e.service.Pool.Pick(&e.query); err == nil {
+			return true
+		}
+		why = err
+	}
+}
+
+// try sends the request to the member that was picked.
+func (e *exchange) try() verdict {
+	e.tries++
+	began := e.start
+	if e.tries > 1 || e.waited > 0 {
+		began = now()
+	}
+	err := e.ask1(began, false)
+	var failed *tryError
+	if err != nil && errors.As(err, &failed) && failed.stale && e.repeatable(failed) {
+		// The member had closed the kept connection: that says nothing about it, and is not a try.
+		_ = e.stopPump() // whatever it says, the body begins again
+		e.dropStream()
+		err = e.ask1(began, true)
+	}
+	e.headAt = now()
+	took := time.Duration(e.headAt - began)
+	if err != nil {
+		return e.judgeFailure(err, took)
+	}
+	if v, decided := e.judgeStatus(took); decided {
+		return v
+	}
+	e.deliver(took)
+	return finished
+}
+
+// ask1 opens a stream to the member, sends the request and waits for the head of the final answer.
+func (e *exchange) ask1(began instant, fresh bool) error {
+	var err error
+	if e.stream, err = e.open(began, fresh); err != nil {
+		return err
+	}
+	e.body.rewind()
+	first := piece{}
+	if e.body.Ready() {
+		if first, err = e.body.Next(); err != nil {
+			return &clientError{err}
+		}
+	}
+	if err := e.stream.Send(&e.ask, first); err != nil {
+		return err
+	}
+	if !first.End {
+		e.startPump()
+	}
+	return e.receive(began)
+}
+
+// receive waits for the final head; interim ones are passed on.
+func (e *exchange) receive(began instant) error {
+	patience := e.target.Timeout.FirstByte
+	by := earlier(after(began, patience), e.by)
+	for {
+		err := e.stream.Receive(&e.response, by)
+		if err != nil {
+			if by = e.extended(err, patience); by != 0 {
+				continue
+			}
+			return e.blame(err)
+		}
+		status := e.response.Status
+		if status >= 200 || status == 101 {
+			return nil
+		}
+		if err := e.interim(); err != nil {
+			return &clientError{err}
+		}
+	}
+}
+
+// interim passes a 1xx answer on to clients that understand it; 100 only to those that wait for it.
+func (e *exchange) interim() error {
+	if e.request.Minor == 0 || e.response.Status == 100 && !e.request.Expect {
+		return nil
+	}
+	e.answer = answer{Response: &e.response, Status: e.response.Status}
+	return e.client.Answer(&e.answer)
+}
+
+// deliver passes the answer on.
+func (e *exchange) deliver(took time.Duration) {
+	if e.response.Status == 101 {
+		e.upgrade(took)
+		return
+	}
+	e.begun = true
+	e.status = e.response.Status
+	e.settlePump()
+	e.answer = answer{Response: &e.response, Status: e.status, Length: e.response.Length, Extra: e.answerFields(), Early: e.pumping.running}
+	o := e.judged(took)
+	if err := e.client.Answer(&e.answer); err != nil {
+		e.clientGone(o)
+		return
+	}
+	e.relay(o)
+}
+
+// judged is the outcome of a try that was answered, as far as the member is concerned.
+func (e *exchange) judged(took time.Duration) pool.Outcome {
+	o := pool.Outcome{Result: pool.OK, Took: took, Reason: telemetry.ClassOK}
+	if s := e.response.Status; s >= 500 && s != 501 && s != 505 {
+		o.Result, o.Reason = pool.Failed, telemetry.ClassStatus
+	}
+	return o
+}
+
+// relay passes the body of the answer on, piece by piece.
+func (e *exchange) relay(o pool.Outcome) {
+	for {
+		p, err := e.stream.Next()
+		if err != nil {
+			e.memberBroke(o, err)
+			return
+		}
+		e.out += int64(len(p.Data))
+		if err := e.client.Write(p); err != nil {
+			e.clientGone(o)
+			return
+		}
+		if p.End {
+			break
+		}
+		if !o.Answered && o.Result == pool.OK {
+			e.member.Answered(o.Took)
+			o.Answered = true
+		}
+	}
+	if e.stopPump() != nil {
+		e.broken = true // the member answered without the rest of the body; the client may still be sending it
+	}
+	e.dropStream()
+	e.member.Done(o)
+}
+
+// memberBroke ends an exchange whose answer broke off: the client must not take what it has for the whole.
+func (e *exchange) memberBroke(o pool.Outcome, err error) {
+	e.broken, e.note = true, "member: "+err.Error()
+	e.client.Abort()
+	_ = e.stopPump() // the answer is over either way
+	e.dropStream()
+	o.Result, o.Reason, o.Answered = pool.Failed, classOf(err), o.Answered
+	e.member.Done(o)
+}
+
+// clientGone ends an exchange whose client does not take its answer.
+func (e *exchange) clientGone(o pool.Outcome) {
+	e.broken, e.note = true, "client left"
+	e.client.Abort()
+	_ = e.stopPump() // the answer is over either way
+	e.dropStream()
+	if o.Result == pool.OK && !o.Answered { // its head came, and well
+		o.Reason = telemetry.ClassOK
+	}
+	e.member.Done(o)
+}
+
+// dropStream gives the stream back, or the connection up where the answer was not read to its end.
+func (e *exchange) dropStream() {
+	if e.stream != nil {
+		e.stream.Close()
+		e.stream = nil
+	}
+}
+
+// open opens a stream to the member that was picked.
+func (e *exchange) open(t instant, fresh bool) (stream, error) {
+	o := opening{
+		service: e.service, client: e.remote, local: e.local, fresh: fresh, careful: !e.request.Verb.Idempotent(),
+		connect: e.target.Timeout.Connect, idle: e.target.Timeout.Idle, by: e.by,
+	}
+	return e.server.open(e.ctx, e.member, &o, t)
+}
+
+// A clientError is a failure of the client's side while a try was under way.
+type clientError struct{ err error }
+
+// Error is the cause's text.
+func (c *clientError) Error() string { return "client: " + c.err.Error() }
+
+// Unwrap is the cause.
+func (c *clientError) Unwrap() error { return c.err }
+
+var errClientLeft = errors.New("the client left before its request was complete")
+
+func cutShort(err error) error {
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return errClientLeft
+	}
+	return err
+}

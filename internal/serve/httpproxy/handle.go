@@ -1,0 +1,88 @@
+package httpproxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/backstay/backstay/internal/observe/telemetry"
+	"github.com/backstay/backstay/internal/serve/snapshot"
+	"github.com/backstay/backstay/internal/serve/transport"
+)
+
+var errRemoved = errors.New("the member was removed")
+
+// handle serves one connection from its first byte to its last.
+func (s *Server) handle(p *port, conn net.Conn) {
+	s.work.Add(1)
+	defer s.work.Done()
+	l := s.snapshot.Load().HTTPListener(p.name)
+	if l == nil || p.draining() {
+		_ = conn.Close() // it came while its listener went
+		return
+	}
+	l.Metrics.Opened()
+	defer l.Metrics.Closed()
+	c := s.newClientConn(p, l, conn)
+	s.enter(c, p)
+	defer s.leave(c)
+	if err := c.greet(conn); err != nil {
+		s.log.Debug("connection refused", "listener", p.name, "client", c.remote, "error", err)
+		_ = conn.Close()
+		return
+	}
+	if t, ok := c.rw.(*tls.Conn); ok && t.ConnectionState().NegotiatedProtocol == "h2" && s.http2 != nil {
+		s.http2(c, nil)
+		return
+	}
+	c.serve()
+}
+
+func (s *Server) newClientConn(p *port, l *snapshot.HTTPListener, conn net.Conn) *clientConn {
+	c := &clientConn{server: s, port: p, ctx: s.ctx}
+	c.link.reset(conn)
+	c.rw = &c.link
+	c.remote, c.local = transport.AddrPort(conn.RemoteAddr()), transport.AddrPort(conn.LocalAddr())
+	c.peer = c.remote.Addr()
+	c.secure = l.TLS != nil
+	c.use(l)
+	return c
+}
+
+// greet does what comes ahead of HTTP: the PROXY protocol's header and the TLS handshake.
+func (c *clientConn) greet(conn net.Conn) error {
+	l := c.listener
+	if l.Proxy != nil && len(l.Config.ProxyProtocol) > 0 {
+		after, client, err := l.Proxy.Accept(c.ctx, conn)
+		if err != nil {
+			l.Metrics.Refused(telemetry.RefusedProxyProtocol)
+			return err
+		}
+		if after != conn {
+			c.link.reset(after)
+		}
+		c.remote, c.peer = client, client.Addr()
+		c.use(l)
+	}
+	if l.TLS == nil {
+		return nil
+	}
+	ctx := c.ctx
+	if limit := time.Duration(l.Config.Timeout.Head); limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
+	t := tls.Server(&c.link, l.TLS.Config())
+	if err := t.HandshakeContext(ctx); err != nil {
+		l.Metrics.Refused(telemetry.RefusedTLS)
+		return err
+	}
+	c.rw = t
+	return nil
+}
+
+// wind implements session.
+func (c *clientConn) wind() { c.wake() }

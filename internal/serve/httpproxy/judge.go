@@ -1,0 +1,171 @@
+package httpproxy
+
+import (
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/backstay/backstay/internal/observe/telemetry"
+	"github.com/backstay/backstay/internal/serve/http1"
+	"github.com/backstay/backstay/internal/serve/pool"
+)
+
+// judgeFailure decides after a try without an answer.
+func (e *exchange) judgeFailure(err error, took time.Duration) verdict {
+	var client *clientError
+	if stopped := e.stopPump(); stopped != nil && stopped != errUnsent && e.pumping.readErr != nil {
+		err = &clientError{cutShort(stopped)}
+	}
+	e.dropStream()
+	if errors.As(err, &client) {
+		e.member.Done(pool.Outcome{Result: pool.Ignored, Took: took, Reason: telemetry.ClassCanceled})
+		e.failClient(client.err)
+		return finished
+	}
+	e.member.Done(pool.Outcome{Result: pool.Failed, Took: took, Reason: classOf(err)})
+	e.tried = append(e.tried, e.member)
+	var failed *tryError
+	if !errors.As(err, &failed) {
+		failed = &tryError{failure: failProtocol, err: err}
+	}
+	if reason, ok := e.wanted(failed.failure); ok && e.repeatable(failed) && e.again(reason, 0) {
+		return retry
+	}
+	e.failTry(failed)
+	return finished
+}
+
+// repeatable is promise 4: a request goes out again only when it provably was not processed, or is safe to repeat.
+func (e *exchange) repeatable(f *tryError) bool {
+	return e.body.again() && (f.unsent || e.request.Verb.Idempotent() || e.target.Retry.Unsafe)
+}
+
+// wanted says whether the configuration retries this failure.
+func (e *exchange) wanted(f failure) (telemetry.Reason, bool) {
+	r := e.target.Retry
+	switch f {
+	case failConnect:
+		return telemetry.RetryConnect, r.Connect
+	case failReset, failGone:
+		return telemetry.RetryReset, r.Reset
+	case failTimeout:
+		return telemetry.RetryTimeout, r.Timeout
+	}
+	return 0, false
+}
+
+// judgeStatus decides after a try whose answer may not be the last word. decided is false where the answer is to be delivered.
+func (e *exchange) judgeStatus(took time.Duration) (v verdict, decided bool) {
+	r := e.target.Retry
+	if !r.Status(e.response.Status) || !e.repeatable(&tryError{}) {
+		return finished, false
+	}
+	pushback := e.retryAfter()
+	if pushback > r.Backoff.Max && len(e.tried)+1 >= len(e.service.Config.Members) {
+		return finished, false // it will not be well before the client has lost its patience, and nobody else is left to ask
+	}
+	if pushback > r.Backoff.Max {
+		pushback = 0 // somebody else is asked
+	}
+	if !e.allowed(telemetry.RetryStatus) {
+		return finished, false
+	}
+	o := e.judged(took)
+	if o.Result == pool.OK { // 429, say: the member is well, and says no
+		o.Reason = telemetry.ClassOK
+	}
+	e.discard()
+	e.member.Done(o)
+	e.tried = append(e.tried, e.member)
+	if !e.pause(pushback) {
+		e.failTry(&tryError{failure: failTimeout})
+		return finished, true
+	}
+	return retry, true
+}
+
+// discard drops an answer that the client will not see, keeping the connection where its rest is at hand.
+func (e *exchange) discard() {
+	_ = e.stopPump() // the request goes out again anyway
+	for e.stream.Ready() {
+		if p, err := e.stream.Next(); err != nil || p.End {
+			break
+		}
+	}
+	e.dropStream()
+}
+
+// again takes a retry out of the budget and waits its delay.
+func (e *exchange) again(why telemetry.Reason, atLeast time.Duration) bool {
+	return e.allowed(why) && e.pause(atLeast)
+}
+
+// allowed says whether another try may be made, and takes it out of the budget.
+func (e *exchange) allowed(why telemetry.Reason) bool {
+	e.endRetry()
+	if e.tries >= e.target.Retry.Attempts || e.ctx.Err() != nil || e.by != 0 && now() >= e.by {
+		return false
+	}
+	if !e.service.Pool.Budget().TryRetry() {
+		e.service.Metrics.Count(telemetry.RetryDenied)
+		return false
+	}
+	e.retrying = true
+	e.service.Metrics.Retry(why)
+	return true
+}
+
+// pause waits before the next try: the backoff's random delay, or what the member asked for. It reports false where time is up first.
+func (e *exchange) pause(atLeast time.Duration) bool {
+	d := max(e.target.Retry.Backoff.Delay(e.tries), atLeast)
+	if e.by != 0 && now()+int64(d) >= e.by {
+		return false
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-e.ctx.Done():
+		return false
+	}
+}
+
+func (e *exchange) endRetry() {
+	if e.retrying {
+		e.retrying = false
+		e.service.Pool.Budget().EndRetry()
+	}
+}
+
+// retryAfter is how long the member asks to be left alone, 0 where it does not.
+func (e *exchange) retryAfter() time.Duration {
+	v := string(e.response.Get(http1.RetryAfter))
+	if v == "" {
+		return 0
+	}
+	if n, err := strconv.Atoi(v); err == nil && n >= 0 && n < 1<<30 {
+		return time.Duration(n) * time.Second
+	}
+	if t, err := time.Parse(time.RFC1123, v); err == nil {
+		return max(time.Until(t), 0)
+	}
+	return 0
+}
+
+// classOf is what metrics say of a failed try.
+func classOf(err error) telemetry.Class {
+	var failed *tryError
+	if !errors.As(err, &failed) {
+		return telemetry.ClassReset
+	}
+	switch failed.failure {
+	case failConnect:
+		return telemetry.ClassConnect
+	case failTimeout:
+		return telemetry.ClassTimeout
+	case failProtocol:
+		return telemetry.ClassProtocol
+	}
+	return telemetry.ClassReset
+}

@@ -1,0 +1,229 @@
+package httpproxy
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/backstay/backstay/internal/observe/telemetry"
+	"github.com/backstay/backstay/internal/serve/pool"
+	"github.com/backstay/backstay/internal/serve/snapshot"
+	"github.com/backstay/backstay/internal/serve/transport"
+)
+
+// Options are what a Server works with. Snapshot is needed, all else may be left out.
+type Options struct {
+	Snapshot *atomic.Pointer[snapshot.Snapshot] // read once for each request
+	Log      *slog.Logger
+	Access   *telemetry.AccessLog
+	Tracer   *telemetry.Tracer
+	Dialer   transport.Dialer
+	Mirrors  int // copies of requests under way at once; 256 when 0
+}
+
+// Server serves HTTP on any number of listeners.
+type Server struct {
+	snapshot  *atomic.Pointer[snapshot.Snapshot]
+	log       *slog.Logger
+	access    *telemetry.AccessLog
+	tracer    *telemetry.Tracer
+	dialer    transport.Dialer
+	buffers   buffers
+	exchanges exchanges
+	mirrors   chan struct{}
+
+	ctx      context.Context // done when what is still at work is cut off
+	cut      context.CancelFunc
+	draining atomic.Bool
+	attach   func() io.Closer // for the first request to each member of a service
+
+	mu    sync.Mutex
+	conns map[session]*port
+	slots map[*memberConns]struct{}
+	quiet chan struct{} // closed when there are no connections while draining
+	work  sync.WaitGroup
+
+	http2 func(c *clientConn, preface []byte) // serves a client's HTTP/2 connection; nil where that is not offered
+}
+
+// A session is a client's connection, whatever it speaks.
+type session interface {
+	// wind makes a session end as soon as nothing is at work on it.
+	wind()
+	// interrupt ends it at once.
+	interrupt()
+}
+
+// A port is one listener that is being served; its connections are let go of when that ends.
+type port struct {
+	server *Server
+	name   string
+	ended  atomic.Bool
+}
+
+func (p *port) draining() bool { return p.ended.Load() || p.server.draining.Load() }
+
+// New makes a Server.
+func New(o Options) *Server {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Mirrors <= 0 {
+		o.Mirrors = 256
+	}
+	s := &Server{
+		snapshot: o.Snapshot, log: o.Log, access: o.Access, tracer: o.Tracer, dialer: o.Dialer,
+		mirrors: make(chan struct{}, o.Mirrors),
+		conns:   map[session]*port{}, slots: map[*memberConns]struct{}{},
+	}
+	s.ctx, s.cut = context.WithCancel(context.Background())
+	return s
+}
+
+// sweepEvery is how often idle connections to members are looked through.
+const sweepEvery = time.Second
+
+// Run does the housekeeping until ctx is done; then it closes the idle connections to members.
+func (s *Server) Run(ctx context.Context) error {
+	t := time.NewTicker(sweepEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			for _, h := range s.allSlots() {
+				h.sweep(now())
+			}
+		case <-ctx.Done():
+			for _, h := range s.allSlots() {
+				_ = h.Close() // never fails
+			}
+			return nil
+		}
+	}
+}
+
+// Serve accepts connections from ln for the listener of that name until ctx is done or ln is closed. Its connections go on
+// until they have no request at work, and end then.
+func (s *Server) Serve(ctx context.Context, name string, ln net.Listener) error {
+	p := &port{server: s, name: name}
+	err := transport.Accept(ctx, ln, transport.AcceptOptions{
+		Log: s.log,
+		Limit: func() int {
+			if l := s.snapshot.Load().HTTPListener(name); l != nil {
+				return l.Config.Limits.Connections
+			}
+			return 0
+		},
+		Handle: func(c net.Conn) { s.handle(p, c) },
+	})
+	p.ended.Store(true)
+	s.wind(p)
+	return err
+}
+
+// wind makes the connections of a port, or all, end as soon as nothing is at work on them.
+func (s *Server) wind(p *port) {
+	s.mu.Lock()
+	var all []session
+	for c, of := range s.conns {
+		if p == nil || of == p {
+			all = append(all, c)
+		}
+	}
+	s.mu.Unlock()
+	for _, c := range all {
+		c.wind()
+	}
+}
+
+// Drain lets every connection end: idle ones at once, the others after their answer, which tells the client so. When ctx is done first, what is still at
+// work is cut off, and ctx's error returned. No connection is left when it returns.
+func (s *Server) Drain(ctx context.Context) error {
+	s.draining.Store(true)
+	s.mu.Lock()
+	if s.quiet == nil {
+		s.quiet = make(chan struct{})
+		if len(s.conns) == 0 {
+			close(s.quiet)
+		}
+	}
+	quiet := s.quiet
+	s.mu.Unlock()
+	s.wind(nil)
+	var err error
+	select {
+	case <-quiet:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	s.cut()
+	s.mu.Lock()
+	left := make([]session, 0, len(s.conns))
+	for c := range s.conns {
+		left = append(left, c)
+	}
+	s.mu.Unlock()
+	for _, c := range left {
+		c.interrupt()
+	}
+	s.work.Wait()
+	return err
+}
+
+// enter counts a session; leave ends it.
+func (s *Server) enter(c session, p *port) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns[c] = p
+}
+
+func (s *Server) leave(c session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	if s.quiet != nil && len(s.conns) == 0 {
+		select {
+		case <-s.quiet:
+		default:
+			close(s.quiet)
+		}
+	}
+}
+
+// open opens a stream to a member.
+func (s *Server) open(ctx context.Context, m *pool.Member, o *opening, t instant) (stream, error) {
+	c := m.Attach(func() io.Closer { return s.newSlot(m.Address(), m.Host()) })
+	h, ok := c.(*memberConns)
+	if !ok {
+		return nil, &tryError{failure: failConnect, unsent: true, err: errRemoved}
+	}
+	return h.open(ctx, o, t)
+}
+
+func (s *Server) newSlot(address, host string) *memberConns {
+	h := &memberConns{server: s, address: address, host: host}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.slots[h] = struct{}{}
+	return h
+}
+
+func (s *Server) forget(h *memberConns) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.slots, h)
+}
+
+func (s *Server) allSlots() []*memberConns {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]*memberConns, 0, len(s.slots))
+	for h := range s.slots {
+		all = append(all, h)
+	}
+	return all
+}

@@ -1,14 +1,15 @@
 package pool
 
 import (
-	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/backstay/backstay/internal/base/config"
 	"github.com/backstay/backstay/internal/base/event"
-	"github.com/backstay/backstay/internal/observe/health"
-	"github.com/backstay/backstay/internal/observe/resolve"
 	"github.com/backstay/backstay/internal/observe/telemetry"
 	"github.com/backstay/backstay/resilience"
 )
@@ -25,70 +26,124 @@ var (
 type Options struct {
 	Zone    string             // where this node stands; members of the same zone are preferred
 	Log     *slog.Logger       // for debugging; discarded where nil
-	Append  func(event.Record) // takes every change of a member's or the service's state
+	Append  func(event.Record) // takes every change of a member's or the service's state; called in order, without any lock held
 	Metrics *telemetry.Metrics // counts; nothing is counted where nil
 	Rand    func() uint64      // randomness; math/rand/v2 where nil. Must be safe for concurrent use
 }
 
 // Service is the live state of one service. It outlives configurations.
-type Service struct{}
+type Service struct {
+	name    string
+	options Options
+	base    time.Time
+	metrics *telemetry.Service
+	limit   *resilience.Limit
+	budget  *resilience.Budget
+	hold    *resilience.Hold
+	breaker atomic.Pointer[resilience.Breaker] // of the service as a whole; nil: off
+	canPick func() bool
 
-// NewService makes a service without members.
-func NewService(name string, o Options) *Service { panic("not yet") }
+	view atomic.Pointer[view]
+	held atomic.Int64 // requests that wait for a member
+	_    pad
+	due  atomic.Int64 // when outliers are judged next
+	_    pad
 
-// Set puts a configuration and its endpoints in force. Members with the same name and address keep all their state; limits,
-// breakers and budget are changed in place. Members that are gone get no new requests; their idle connections are closed at
-// once and their sessions are cut after the drain timeout.
-func (s *Service) Set(cfg config.Service, eps []resolve.Endpoint) { panic("not yet") }
-
-// Close ends the service: all members are removed at once and no timer is left.
-func (s *Service) Close() { panic("not yet") }
-
-// Query says what is known about a request that wants a member.
-type Query struct {
-	Hash    uint64    // what the hash policy goes by; any good 64-bit hash
-	HasHash bool      // false: there is nothing to hash, any member will do
-	Sticky  string    // value of the sticky cookie; empty without one
-	Tried   []*Member // members that this request was sent to already; they come last
+	mu      sync.Mutex
+	members []*core // in order of name and address
+	leaving []*core // removed, with sessions that may go on until the drain timeout
+	rings   map[place]*ring
+	turns   map[place]*turns
+	timer   *time.Timer
+	begun   bool // Set was called
+	ended   bool
+	notices notices
+	outbox  []func()
+	sending bool
 }
 
-// Pick chooses a member, counts the request in flight there and takes its breaker's permit: Done must follow exactly once.
-// Errors: ErrNoMember, ErrBusy. It allocates nothing and takes no lock.
-func (s *Service) Pick(q *Query) (*Member, error) { panic("not yet") }
+// place is where a group of members stands.
+type place struct {
+	tier int
+	zone string
+}
 
-// Enter takes a place under the service's limit, waiting in its queue where it must, and counts the request for the retry
-// budget; where nil, Leave must follow. Errors: those of resilience.Limit.Acquire.
-func (s *Service) Enter(ctx context.Context) error { panic("not yet") }
-
-// Leave gives back what Enter took.
-func (s *Service) Leave() { panic("not yet") }
-
-// Admit asks the service's own breaker; the permit's Done must follow exactly once. Without a breaker it always admits.
-// Error: resilience.ErrOpen.
-func (s *Service) Admit() (resilience.Permit, error) { panic("not yet") }
-
-// Hold waits until Pick could succeed; bytes is what the caller keeps in memory meanwhile. Errors: resilience.ErrHoldFull,
-// resilience.ErrHoldTimeout, or the context's cause.
-func (s *Service) Hold(ctx context.Context, bytes int64) error { panic("not yet") }
-
-// Budget bounds the service's retries.
-func (s *Service) Budget() *resilience.Budget { panic("not yet") }
-
-// Breaker is the service's own; nil when it has none.
-func (s *Service) Breaker() *resilience.Breaker { panic("not yet") }
-
-// SetHealth says what a member's checks add up to.
-func (s *Service) SetHealth(member string, st health.Status) { panic("not yet") }
-
-// GoodProbe says that a probe of the member went well, which can end an ejection.
-func (s *Service) GoodProbe(member string) { panic("not yet") }
-
-// Drain lets go of a member (true) or takes it back (false). A name that stands for several addresses means all of them. Error:
-// no such member.
-func (s *Service) Drain(member string, drain bool) error { panic("not yet") }
-
-// Status is the service now, for people and for `backstay status`.
-func (s *Service) Status() ServiceStatus { panic("not yet") }
+// NewService makes a service without members.
+func NewService(name string, o Options) *Service {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Rand == nil {
+		o.Rand = rand.Uint64
+	}
+	s := &Service{
+		// An hour back, so that no reading of the clock is 0.
+		name: name, options: o, base: time.Now().Add(-time.Hour), metrics: o.Metrics.Service(name),
+		limit: resilience.NewLimit(resilience.LimitOptions{}), budget: resilience.NewBudget(resilience.BudgetOptions{}),
+		hold: resilience.NewHold(resilience.HoldOptions{}), rings: map[place]*ring{}, turns: map[place]*turns{},
+	}
+	s.canPick = s.pickable
+	s.view.Store(&view{settings: newSettings(config.Service{})})
+	return s
+}
 
 // Name is the service's.
-func (s *Service) Name() string { panic("not yet") }
+func (s *Service) Name() string { return s.name }
+
+// now reads the clock: nanoseconds, monotonic.
+func (s *Service) now() int64 { return int64(time.Since(s.base)) }
+
+// at is the wall time of a reading.
+func (s *Service) at(now int64) time.Time { return s.base.Add(time.Duration(now)) }
+
+// lock begins a change. What must not happen under the lock is put into the outbox.
+func (s *Service) lock() { s.mu.Lock() }
+
+// unlock ends a change and then does what is in the outbox: one goroutine at a time, which keeps the order.
+func (s *Service) unlock() {
+	for !s.sending && len(s.outbox) > 0 {
+		batch := s.outbox
+		s.outbox, s.sending = nil, true
+		s.mu.Unlock()
+		for _, send := range batch {
+			send()
+		}
+		s.mu.Lock()
+		s.sending = false
+	}
+	s.mu.Unlock()
+}
+
+// record puts an event into the outbox.
+func (s *Service) record(r event.Record) {
+	r.Service, r.Time = s.name, time.Now()
+	s.options.Log.Debug("service changed", "service", s.name, "kind", r.Kind, "member", r.Member, "message", r.Message, "evidence", r.Evidence)
+	if s.options.Append != nil {
+		s.outbox = append(s.outbox, func() { s.options.Append(r) })
+	}
+}
+
+// schedule sets the one timer to the next moment at which something is over.
+func (s *Service) schedule(now, next int64) {
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	if next == 0 || s.ended {
+		return
+	}
+	wait := max(time.Duration(next-now), 0)
+	if s.timer == nil {
+		s.timer = time.AfterFunc(wait, s.wakeUp)
+		return
+	}
+	s.timer.Reset(wait)
+}
+
+// wakeUp runs when the timer does.
+func (s *Service) wakeUp() {
+	s.lock()
+	defer s.unlock()
+	if !s.ended {
+		s.rebuild()
+	}
+}

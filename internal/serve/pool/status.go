@@ -1,6 +1,14 @@
 package pool
 
-import "time"
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/backstay/backstay/internal/observe/health"
+	"github.com/backstay/backstay/internal/observe/telemetry"
+	"github.com/backstay/backstay/resilience"
+)
 
 // ServiceStatus is a service at one moment, for people.
 type ServiceStatus struct {
@@ -32,4 +40,135 @@ type MemberStatus struct {
 	Priority int       `json:"priority"`
 	Requests uint64    `json:"requests"` // since it joined
 	Failures uint64    `json:"failures"`
+}
+
+// Status is the service now, for people and for `backstay status`.
+func (s *Service) Status() ServiceStatus {
+	s.lock()
+	defer s.unlock()
+	v, now := s.view.Load(), s.now()
+	st := ServiceStatus{
+		Name: s.name, State: "up", Policy: v.name, Queued: int64(s.limit.Snapshot().Waiting), Held: s.held.Load(),
+		Members: make([]MemberStatus, 0, len(s.members)),
+	}
+	if b := s.breaker.Load(); b != nil {
+		st.Breaker = b.State().String()
+	}
+	for _, c := range s.members {
+		m := c.describe(v, now)
+		st.InFlight += m.InFlight
+		st.Members = append(st.Members, m)
+		if !c.fit && !c.draining && c.weight > 0 {
+			st.State = "degraded"
+		}
+	}
+	for _, c := range s.leaving {
+		st.InFlight += c.inFlight.Load()
+	}
+	switch {
+	case !s.serves(v):
+		st.State = "down"
+	case s.notices.panics:
+		st.State = "panic"
+	}
+	if st.State != "up" {
+		st.Evidence = s.why(v.settings)
+	}
+	return st
+}
+
+// describe is the member's part of the status.
+func (c *core) describe(v *view, now int64) MemberStatus {
+	m := MemberStatus{
+		Name: c.name, Address: c.address, Zone: c.origin.Load().zone, Check: c.stateOf(v.settings), InFlight: c.inFlight.Load(),
+		Latency: c.expected(now) / 1e9, Share: math.Float64frombits(c.share.Load()), Weight: c.weight, Priority: c.priority,
+		Requests: c.calls.Load(), Failures: c.failures.Load(),
+	}
+	var breaker resilience.BreakerSnapshot
+	if b := c.breaker.Load(); b != nil {
+		breaker = b.Snapshot()
+		m.Breaker = breaker.State.String()
+	}
+	m.State, m.Since, m.Evidence = c.state(v, now, breaker)
+	return m
+}
+
+// state is what counts most about the member, since when, and why.
+func (c *core) state(v *view, now int64, b resilience.BreakerSnapshot) (state string, since time.Time, evidence string) {
+	s := c.service
+	switch e := &c.ejection; {
+	case c.draining:
+		state = "draining"
+		if c.inFlight.Load() == 0 {
+			state = "drained"
+		}
+		return state, s.at(c.drainSince), "drained by operator"
+	case e.until != 0:
+		return "ejected", s.at(e.since), fmt.Sprintf("%s, for another %s", e.evidence, brief(time.Duration(e.until-now)))
+	case !c.sound(v.settings):
+		evidence = c.status.Evidence
+		if c.tierPanics {
+			evidence += " (used all the same: too few members are up)"
+		}
+		return c.stateOf(v.settings), c.since(), evidence
+	case b.State != resilience.Closed:
+		evidence = b.Cause
+		if b.RetryAfter > 0 {
+			evidence += ", tries again in " + brief(b.RetryAfter)
+		}
+		return "open", b.Since, evidence
+	}
+	state, evidence = "up", c.status.Evidence
+	if v.checked && c.status.State != health.Up {
+		state = "unknown"
+	}
+	if w := c.warmth(v.settings, now); w < 1 {
+		evidence = joined(evidence, fmt.Sprintf("slow start, at %s of its share", percent(w)))
+	}
+	return state, c.since(), evidence
+}
+
+// since is when the state of its checks began; without any, when its ejection ended or it joined.
+func (c *core) since() time.Time {
+	if !c.status.Since.IsZero() {
+		return c.status.Since
+	}
+	return c.service.at(max(c.joined, c.ejection.ended))
+}
+
+func joined(a, b string) string {
+	if a == "" {
+		return b
+	}
+	return a + "; " + b
+}
+
+// sample is what a scrape of the metrics sees of the service.
+func (s *Service) sample() telemetry.ServiceSample {
+	st := s.Status()
+	sample := telemetry.ServiceSample{
+		InFlight: st.InFlight, Queued: st.Queued, Held: st.Held, Members: len(st.Members), Panic: st.State == "panic", Breaker: st.Breaker,
+	}
+	for _, m := range st.Members {
+		if m.Share > 0 {
+			sample.Ready++
+		}
+	}
+	return sample
+}
+
+// sample is what a scrape of the metrics sees of the member.
+func (c *core) sample() telemetry.MemberSample {
+	s := c.service
+	s.lock()
+	defer s.unlock()
+	now, set := s.now(), s.view.Load().settings
+	sample := telemetry.MemberSample{
+		InFlight: c.inFlight.Load(), Up: c.sound(set), Ejected: c.ejection.until != 0, Draining: c.draining,
+		Latency: time.Duration(c.expected(now)), Share: math.Float64frombits(c.share.Load()),
+	}
+	if b := c.breaker.Load(); b != nil {
+		sample.Breaker = b.State().String()
+	}
+	return sample
 }

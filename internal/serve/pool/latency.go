@@ -1,0 +1,128 @@
+package pool
+
+import (
+	"math"
+	"math/bits"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	fading         = float64(10 * time.Second) // time constant with which a peak fades, Finagle's default
+	fresh          = int64(20 * time.Millisecond)
+	failureAtLeast = int64(10 * time.Millisecond)
+	failureAtMost  = int64(10 * time.Second)
+	unmeasured     = 1e18 // cost of a member that has a first request at work and has answered none
+)
+
+// load is what the balancer compares members by. It fills one cache line, which every try writes and every pick reads.
+type load struct {
+	inFlight atomic.Int64
+	silent   atomic.Int64 // when a try began since which nothing has come back; 0: none
+	latency  atomic.Int64 // peak EWMA in nanoseconds; 0: not measured yet
+	stamp    atomic.Int64 // when latency was written
+	reborn   atomic.Int64 // when the member last began anew: what was begun before says nothing about it
+}
+
+// expected is how long an answer is expected to take, in nanoseconds; 0 where nothing is known.
+//
+// It is Finagle's peak EWMA (twitter/finagle, PeakEwma in c.t.f.loadbalancer): it jumps to a latency above it at once and sinks towards
+// those below it slowly, and while idle it sinks towards 0, so that a member that was slow is tried again. A member from which
+// nothing has come back is expected to take at least as long as the silence lasts: one that hangs loses its traffic in the time
+// of a few answers, long before a timeout says so.
+func (l *load) expected(now int64) float64 {
+	e := l.latency.Load()
+	if e == 0 {
+		return 0
+	}
+	f := float64(e)
+	if idle := now - l.stamp.Load(); idle > fresh {
+		f *= fade(idle)
+	}
+	if since := l.silent.Load(); since != 0 {
+		f = max(f, float64(now-since))
+	}
+	return f
+}
+
+// fade is e^(-idle/fading), near enough.
+func fade(idle int64) float64 {
+	x := float64(max(idle, 0)) / fading
+	return 1 / (1 + x + x*x/2)
+}
+
+// answered takes the latency of a good answer.
+func (l *load) answered(now, took int64) {
+	took = max(took, 1)
+	for {
+		old := l.latency.Load()
+		next := took
+		if took < old {
+			keep := fade(now - l.stamp.Load())
+			next = max(1, int64(float64(old)*keep+float64(took)*(1-keep)))
+		}
+		if l.latency.CompareAndSwap(old, next) {
+			break
+		}
+	}
+	l.stamp.Store(now)
+	l.heard()
+}
+
+// waited takes the time that a try was given up after: an answer would have taken at least that long.
+func (l *load) waited(now, took int64) {
+	for old := l.latency.Load(); took > old && old != 0; old = l.latency.Load() {
+		if l.latency.CompareAndSwap(old, took) {
+			l.stamp.Store(now)
+			return
+		}
+	}
+}
+
+// failed makes the member look slower with every failure: one that fails fast would otherwise look like the fastest and draw
+// all traffic to itself.
+func (l *load) failed(now, took int64) {
+	for {
+		old := l.latency.Load()
+		next := max(took, min(max(2*old, failureAtLeast), failureAtMost))
+		if l.latency.CompareAndSwap(old, next) {
+			break
+		}
+	}
+	l.stamp.Store(now)
+}
+
+// heard ends a silence.
+func (l *load) heard() {
+	if l.silent.Load() != 0 {
+		l.silent.Store(0)
+	}
+}
+
+// forget makes the member one that was never measured.
+func (l *load) forget(now int64) {
+	l.reborn.Store(now)
+	l.latency.Store(0)
+	l.heard()
+}
+
+// stale says whether a try that ended now after took was begun before the member began anew.
+func (l *load) stale(now int64, took time.Duration) bool { return now-int64(took) < l.reborn.Load() }
+
+// logLatency is log2 of a latency in 1/256 steps. The mantissa's logarithm is taken as linear: at most 0.09 too small.
+func logLatency(took int64) int64 {
+	n := uint64(max(took, 1)) //nolint:gosec // positive
+	whole := bits.Len64(n) - 1
+	return int64(whole)<<8 | int64(n<<(63-whole)>>55&0xff) //nolint:gosec // 8 bits
+}
+
+// logTimes is log2 of a factor; 0 for a factor that is off.
+func logTimes(f float64) float64 {
+	if f <= 1 {
+		return 0
+	}
+	return math.Log2(f)
+}
+
+// unlog turns a mean of logLatency into a latency: the geometric mean, which a few slow answers do not move.
+func unlog(mean float64) time.Duration { return time.Duration(math.Exp2(mean / 256)) }

@@ -4,37 +4,138 @@ package cli
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/backstay/backstay/internal/operate/api"
 )
 
-// RunOptions is what `backstay run` was told.
-type RunOptions struct {
-	Config string // path of the configuration
-	Node   string // name of this node; the host name when empty
-	Data   string // folder for what is kept between runs
-	Socket string // path of the admin socket
-	Level  string // of the log: debug, info, warn, error
-	Format string // of the log: text or json
-}
-
-// DemoOptions is what `backstay demo` was told.
-type DemoOptions struct {
-	Keep    bool   // stay up after the verdict
-	Plain   bool   // lines instead of a live view
-	Seconds int    // length of the demonstration
-	Listen  string // address clients use
-}
-
-// Options configures Main. Unset functions leave their commands out.
+// Options configures Main. Functions that are not set leave their commands out.
 type Options struct {
 	Version string
 	Run     func(ctx context.Context, o RunOptions) error
 	Demo    func(ctx context.Context, o DemoOptions) error
-	In      io.Reader
-	Out     io.Writer
-	Err     io.Writer
-	Getenv  func(string) string
+	In      io.Reader           // standard input when nil
+	Out     io.Writer           // standard output when nil
+	Err     io.Writer           // standard error when nil
+	Getenv  func(string) string // os.Getenv when nil
+	Zone    *time.Location      // in which times are printed; the machine's when nil
 }
 
 // Main runs one command and returns its exit code; see `backstay help exit-codes`.
-func Main(ctx context.Context, args []string, o Options) int { panic("not yet") }
+func Main(ctx context.Context, args []string, o Options) int {
+	a := newApp(o)
+	root := a.root()
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return exitOK
+	}
+	if !a.started { // cobra found fault with what was typed
+		err = &usageError{message: err.Error(), command: cmd.CommandPath()}
+	}
+	var told reported
+	if !errors.As(err, &told) {
+		fmt.Fprintln(a.Err, "backstay:", err)
+	}
+	return exitCode(err)
+}
+
+// app is one run of the command line.
+type app struct {
+	Options
+	socket  string // --socket
+	started bool   // what was typed made sense
+	style   style  // how Out is written to
+}
+
+func newApp(o Options) *app {
+	if o.In == nil {
+		o.In = os.Stdin
+	}
+	if o.Out == nil {
+		o.Out = os.Stdout
+	}
+	if o.Err == nil {
+		o.Err = os.Stderr
+	}
+	if o.Getenv == nil {
+		o.Getenv = os.Getenv
+	}
+	if o.Zone == nil {
+		o.Zone = time.Local
+	}
+	return &app{Options: o, style: styleOf(o.Out, o.Getenv)}
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "backstay",
+		Short: "High availability in one binary",
+		Long: "Backstay keeps services up: it looks at their members, sends clients to those that work, and holds, retries\n" +
+			"and protects what would otherwise fail.",
+		Version:           a.Version,
+		SilenceUsage:      true,
+		SilenceErrors:     true,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		PersistentPreRun:  func(*cobra.Command, []string) { a.started = true },
+	}
+	root.SetIn(a.In)
+	root.SetOut(a.Out)
+	root.SetErr(a.Err)
+	root.SetVersionTemplate("backstay {{.Version}}\n")
+	root.PersistentFlags().StringVar(&a.socket, "socket", "",
+		"`path` of the node's admin socket (default $BACKSTAY_SOCKET, or admin.sock in the data folder)")
+	root.AddGroup(
+		&cobra.Group{ID: groupNode, Title: "Start:"},
+		&cobra.Group{ID: groupConfig, Title: "Configuration:"},
+		&cobra.Group{ID: groupSteer, Title: "A running node:"},
+	)
+	for group, commands := range map[string][]*cobra.Command{
+		groupNode:   a.startCommands(),
+		groupConfig: {a.checkCommand(), a.configCommand()},
+		groupSteer:  {a.statusCommand(), a.eventsCommand(), a.reloadCommand(), a.drainCommand(), a.resumeCommand()},
+		"":          {a.versionCommand(), a.completionCommand(), exitCodesTopic()},
+	} {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	return root
+}
+
+// Groups of commands in the help.
+const (
+	groupNode   = "node"
+	groupConfig = "config"
+	groupSteer  = "steer"
+)
+
+// client is a client of the node that is meant.
+func (a *app) client() *api.Client { return api.Dial(socketPath(a.socket, "", a.Getenv)) }
+
+// short bounds calls that a node answers at once.
+func short(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, 10*time.Second)
+}
+
+// printf writes to the standard output.
+func (a *app) printf(format string, args ...any) { fmt.Fprintf(a.Out, format, args...) }
+
+// count writes a number with its noun: 1 service, 2 services.
+func count(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprint(n, " ", noun)
+}
+
+// indent puts two blanks before each line.
+func indent(s string) string { return "  " + strings.ReplaceAll(strings.TrimRight(s, "\n"), "\n", "\n  ") }

@@ -99,8 +99,7 @@ func (e *exchange) try() verdict {
 		began = now()
 	}
 	err := e.ask1(began, false)
-	var failed *tryError
-	if err != nil && errors.As(err, &failed) && failed.stale && e.repeatable(failed) {
+	if f := tryErrorIn(err); f != nil && f.stale && e.repeatable(f) {
 		// The member had closed the kept connection: that says nothing about it, and is not a try.
 		_ = e.stopPump() // whatever it says, the body begins again
 		e.dropStream()
@@ -232,7 +231,7 @@ func (e *exchange) memberBroke(o pool.Outcome, err error) {
 	e.client.Abort()
 	_ = e.stopPump() // the answer is over either way
 	e.dropStream()
-	o.Result, o.Reason, o.Answered = pool.Failed, classOf(err), o.Answered
+	o.Result, o.Reason = pool.Failed, classOf(err)
 	e.member.Done(o)
 }
 

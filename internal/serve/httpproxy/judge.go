@@ -24,8 +24,8 @@ func (e *exchange) judgeFailure(err error, took time.Duration) verdict {
 	}
 	e.member.Done(pool.Outcome{Result: pool.Failed, Took: took, Reason: classOf(err)})
 	e.tried = append(e.tried, e.member)
-	var failed *tryError
-	if !errors.As(err, &failed) {
+	failed := tryErrorIn(err)
+	if failed == nil {
 		failed = &tryError{failure: failProtocol, err: err}
 	}
 	if reason, ok := e.wanted(failed.failure); ok && e.repeatable(failed) && e.again(reason, 0) {
@@ -155,8 +155,8 @@ func (e *exchange) retryAfter() time.Duration {
 
 // classOf is what metrics say of a failed try.
 func classOf(err error) telemetry.Class {
-	var failed *tryError
-	if !errors.As(err, &failed) {
+	failed := tryErrorIn(err)
+	if failed == nil {
 		return telemetry.ClassReset
 	}
 	switch failed.failure {

@@ -142,7 +142,12 @@ func (h *memberConns) dial(ctx context.Context, o *opening) (*memberConn, error)
 	}
 	m := newMemberConn(c, h, &h.server.buffers)
 	if o.service.TLS != nil {
-		t := tls.Client(&m.link, h.tlsFor(o.service.TLS))
+		named, err := h.tlsFor(o.service.TLS)
+		if err != nil {
+			_ = c.Close()
+			return nil, err
+		}
+		t := tls.Client(&m.link, named)
 		if err := t.HandshakeContext(ctx); err != nil {
 			_ = c.Close()
 			return nil, err
@@ -161,23 +166,17 @@ func writeProxyHeader(ctx context.Context, c net.Conn, version string, o *openin
 }
 
 // tlsFor is the service's configuration with this member's name in it.
-func (h *memberConns) tlsFor(base *tls.Config) *tls.Config {
-	if base.ServerName != "" {
-		return base
-	}
+func (h *memberConns) tlsFor(base *tls.Config) (*tls.Config, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.base != base {
-		host, _, err := net.SplitHostPort(h.address)
-		if h.host != "" {
-			host = h.host
-		} else if err != nil {
-			host = h.address
+		named, err := transport.ForMember(base, h.address, h.host)
+		if err != nil {
+			return nil, err
 		}
-		h.base, h.named = base, base.Clone()
-		h.named.ServerName = host
+		h.base, h.named = base, named
 	}
-	return h.named
+	return h.named, nil
 }
 
 // alive looks whether the member has closed the connection or sent what nobody asked for.

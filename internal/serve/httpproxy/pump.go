@@ -109,8 +109,8 @@ func (e *exchange) stopPump() error {
 
 // extended is the new deadline for the head of an answer while the body is still on its way, 0 for none.
 func (e *exchange) extended(err error, patience time.Duration) instant {
-	var failed *tryError
-	if !e.pumping.running || patience <= 0 || !errors.As(err, &failed) || failed.failure != failTimeout {
+	failed := tryErrorIn(err)
+	if !e.pumping.running || patience <= 0 || failed == nil || failed.failure != failTimeout {
 		return 0
 	}
 	t := now()

@@ -49,3 +49,13 @@ func classify(err error) failure {
 	}
 	return failReset
 }
+
+// tryErrorIn is the tryError that err is or wraps, nil where there is none.
+func tryErrorIn(err error) *tryError {
+	if err == nil {
+		return nil
+	}
+	var t *tryError
+	_ = errors.As(err, &t)
+	return t
+}

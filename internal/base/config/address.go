@@ -135,10 +135,10 @@ func (v *validator) hostPattern(pattern string, p path) {
 		return
 	}
 	hint := "write a name such as shop.example.org, or *.example.org for any one label"
-	if host, _, err := net.SplitHostPort(pattern); err == nil && hostName(strings.TrimPrefix(host, "*.")) {
-		hint = "leave out the port: " + host
-	} else if u, err := url.Parse(pattern); err == nil && u.Host != "" {
+	if u, err := url.Parse(pattern); err == nil && u.Host != "" {
 		hint = "write the name alone: " + u.Hostname()
+	} else if host, _, err := net.SplitHostPort(pattern); err == nil && hostName(strings.TrimPrefix(host, "*.")) {
+		hint = "leave out the port: " + host
 	}
 	v.problem(p, fmt.Sprintf("%q is not a host name", pattern), hint)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
 )
 
@@ -119,7 +120,7 @@ func parseYAML(text []byte) (file *ast.File, err error) {
 			err = fmt.Errorf("this is not YAML (%v)", cause)
 		}
 	}()
-	return parser.ParseBytes(text, 0, parser.AllowDuplicateMapKey())
+	return parser.Parse(joinPlain(lexer.Tokenize(string(text))), 0, parser.AllowDuplicateMapKey())
 }
 
 // syntax reports what the library's parser could not read.
@@ -129,10 +130,12 @@ func (f *findings) syntax(err error) {
 		f.add(path{}, 1, 1, "this is not YAML: "+err.Error(), "")
 		return
 	}
-	at, message, hint := syntax.GetToken().Position, syntax.GetMessage(), ""
+	at, message, hint := syntax.GetToken().Position, strings.ReplaceAll(syntax.GetMessage(), "\t", `\t`), ""
 	switch {
-	case strings.Contains(message, "tab character"), strings.Contains(message, "'\\t'"):
+	case strings.Contains(message, "tab character"), strings.Contains(message, `\t`):
 		hint = "indent with spaces"
+	case strings.Contains(message, "must be specified"), strings.Contains(message, "not found"), strings.Contains(message, "end character"):
+		hint = "a bracket, brace or quote that opened at or above this line is not closed"
 	case strings.Contains(message, "mapping value is not allowed"), strings.Contains(message, "value is not allowed in this context"):
 		hint = "check the indentation; a text with a colon, bracket or brace in it wants quotes"
 	case strings.Contains(message, "reserved character"):

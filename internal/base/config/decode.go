@@ -4,11 +4,12 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 )
 
 // maxValues bounds how many values one file may have once its aliases are followed, so that a few lines of aliases of
 // aliases cannot fill the memory.
-const maxValues = 500_000
+const maxValues = 200_000
 
 // decoder maps nodes to the structs of the schema.
 type decoder struct {
@@ -29,18 +30,25 @@ func (d *decoder) structure(n *node, p path, v reflect.Value, optional bool) {
 	for _, e := range n.entries {
 		f, known := pick(fields, func(f field) bool { return f.name == e.key })
 		if !known {
-			d.unknown(e, p, fields)
+			d.unknown(n, e, p, fields)
 			continue
 		}
 		given[f.name] = true
 		at := p.key(f.name)
-		d.remember(at, e)
-		d.value(e.value, at, f, v.Field(f.index))
+		d.remember(at, p, e)
+		target := v.Field(f.index)
+		before := reflect.New(f.typ).Elem()
+		before.Set(target)
+		d.value(e.value, at, f, target)
+		if here := d.places.byPath[at.at]; reflect.DeepEqual(before.Interface(), target.Interface()) {
+			here.standard = true
+			d.places.byPath[at.at] = here
+		}
 	}
 	for _, f := range fields {
 		at := p.key(f.name)
-		if f.required && !given[f.name] && !d.places.doubtful(at) {
-			d.add(p, n.line, n.column, fmt.Sprintf("%s is missing", f.name), "give "+f.name+", "+article(f.typ))
+		if f.required && !given[f.name] && !d.places.wrong[at.at] {
+			d.add(p, n.line, n.column, f.name+" is missing", "add "+f.name+": … ("+article(f.typ)+")")
 			d.places.wrong[at.at] = true
 		}
 	}
@@ -71,20 +79,38 @@ func (d *decoder) shorthand(n *node, p path, v reflect.Value, fields []field, op
 	}
 }
 
-// unknown reports a key that the struct at p does not have.
-func (d *decoder) unknown(e entry, p path, fields []field) {
+// unknown reports a key of n that the struct at p does not have.
+func (d *decoder) unknown(n *node, e entry, p path, fields []field) {
 	if p.at == "" && len(e.key) > 2 && e.key[:2] == "x-" {
 		return // a place for anchors
 	}
-	hint := "the keys here are " + enumerate(names(fields))
+	hint, private := "the keys here are "+enumerate(names(fields)), secretive(fields, nil)
 	if near := closest(e.key, names(fields)); near != "" {
 		hint = fmt.Sprintf("did you mean %q?", near)
-		d.places.wrong[p.key(near).at] = true
+		d.places.wrong[p.key(near).at] = n.find(near) == nil
+		f, _ := pick(fields, func(f field) bool { return f.name == near })
+		private = secretive([]field{f}, nil)
+	} else if key, value, colon := strings.Cut(e.key, ":"); colon && slices.Contains(names(fields), key) {
+		hint = fmt.Sprintf("put a space after the colon: %s: %s", key, value)
+		d.places.wrong[p.key(key).at] = n.find(key) == nil
 	} else if parent, ok := pick(fields, func(f field) bool { return has(f.typ, e.key) }); ok {
 		hint = fmt.Sprintf("%s belongs in %s: {%s: …}", e.key, parent.name, e.key)
 	}
 	d.add(p, e.line, e.column, fmt.Sprintf("unknown key %q", e.key), hint)
-	d.hide(e.value)
+	if private {
+		d.hide(e.value)
+	}
+}
+
+// secretive tells whether secrets stand somewhere in the fields; within are the types that are already being looked at.
+func secretive(fields []field, within []reflect.Type) bool {
+	_, found := pick(fields, func(f field) bool {
+		if inner := section(f.typ); inner != nil {
+			return !slices.Contains(within, inner) && secretive(fieldsOf(inner), append(within, inner))
+		}
+		return f.typ == secretType || f.typ.Kind() == reflect.Map && f.typ.Elem() == secretType
+	})
+	return found
 }
 
 // has tells whether a section of type t has the key.
@@ -99,6 +125,10 @@ func (d *decoder) value(n *node, p path, f field, v reflect.Value) {
 		if d.values == maxValues+1 {
 			d.wrong(n, p, "the file has too many values once its aliases are followed", "")
 		}
+		return
+	}
+	if n.shape == lost {
+		d.places.wrong[p.at] = true
 		return
 	}
 	if inner := v.Type(); inner.Kind() == reflect.Pointer {
@@ -141,7 +171,7 @@ func (d *decoder) list(n *node, p path, f field, v reflect.Value) {
 	}
 	for i, item := range items {
 		at := p.item(i, labelOf(item, v.Type().Elem()))
-		d.places.byPath[at.at] = place{item.line, item.column, item.line, item.column, d.places.byPath[p.at].merged}
+		d.places.byPath[at.at] = place{keyLine: item.line, keyColumn: item.column, line: item.line, column: item.column, merged: d.places.byPath[p.at].merged}
 		d.value(item, at, field{name: f.name, typ: v.Type().Elem(), enum: f.enum}, v.Index(i))
 	}
 	if f.required && len(items) == 0 {
@@ -173,7 +203,7 @@ func (d *decoder) table(n *node, p path, v reflect.Value) {
 	v.Set(reflect.MakeMap(v.Type()))
 	for _, e := range n.entries {
 		at := p.key(e.key)
-		d.remember(at, e)
+		d.remember(at, p, e)
 		value := reflect.New(v.Type().Elem()).Elem()
 		d.value(e.value, at, field{name: e.key, typ: value.Type()}, value)
 		v.SetMapIndex(reflect.ValueOf(e.key), value)
@@ -206,8 +236,9 @@ func (d *decoder) secret(n *node, p path, v reflect.Value) {
 }
 
 // remember keeps the place of an entry for later findings about it.
-func (d *decoder) remember(p path, e entry) {
-	at := place{keyLine: e.line, keyColumn: e.column, line: e.value.line, column: e.value.column, merged: e.merged}
+func (d *decoder) remember(p, parent path, e entry) {
+	at := place{keyLine: e.line, keyColumn: e.column, line: e.value.line, column: e.value.column}
+	at.merged = e.merged || d.places.byPath[parent.at].merged
 	if e.value.shape == mapping || e.value.shape == list || e.value.shape == empty {
 		at.line, at.column = e.line, e.column
 	}

@@ -31,8 +31,26 @@ type field struct {
 	turnsOff  bool
 }
 
+// schema is the keys of every struct of the schema. It never changes.
+var schema = describe(reflect.TypeFor[Config](), map[reflect.Type][]field{})
+
+func describe(t reflect.Type, known map[reflect.Type][]field) map[reflect.Type][]field {
+	if _, done := known[t]; done {
+		return known
+	}
+	known[t] = readTags(t)
+	for _, f := range known[t] {
+		if inner := section(f.typ); inner != nil {
+			describe(inner, known)
+		}
+	}
+	return known
+}
+
 // fieldsOf lists the keys of a struct type in their order.
-func fieldsOf(t reflect.Type) []field {
+func fieldsOf(t reflect.Type) []field { return schema[t] }
+
+func readTags(t reflect.Type) []field {
 	fields := make([]field, 0, t.NumField())
 	for i := range t.NumField() {
 		sf := t.Field(i)

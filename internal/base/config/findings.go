@@ -81,7 +81,8 @@ func (f *findings) source(number, caret int) (string, int) {
 	covers := f.covers[number]
 	if found := sensitive.FindStringIndex(string(line)); found != nil {
 		from := len([]rune(string(line)[:found[1]]))
-		if from < len(line) && line[from] != '{' && line[from] != '|' && line[from] != '>' {
+		known := slices.ContainsFunc(covers, func(c cover) bool { return c.from == from })
+		if !known && from < len(line) && !strings.ContainsRune("{|>", line[from]) {
 			covers = append(slices.Clone(covers), cover{from, -1})
 		}
 	}

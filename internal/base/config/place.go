@@ -26,11 +26,12 @@ func join(parent, child string) string {
 	return parent + "." + child
 }
 
-// place is where in the file a value stands: its key, and itself. merged marks what came in by a merge key (<<).
+// place is where in the file a value stands: its key, and itself.
 type place struct {
 	keyLine, keyColumn int
 	line, column       int
-	merged             bool
+	merged             bool // it came in by a merge key (<<)
+	standard           bool // it is what the default is anyway
 }
 
 // places remembers where every value that the file gives stands, and which of them are already known to be wrong.
@@ -43,10 +44,11 @@ func newPlaces() *places {
 	return &places{byPath: map[string]place{}, wrong: map[string]bool{}}
 }
 
-// given tells whether the file itself says p, rather than a default or a merge key.
+// given tells whether the file itself says p, rather than a merge key, and says something else than the default: what
+// Show writes out is not taken for somebody's will.
 func (ps *places) given(p path) bool {
 	at, found := ps.byPath[p.at]
-	return found && !at.merged
+	return found && !at.merged && !at.standard
 }
 
 // nearest is the place of p, or of what it stands in where the file does not say p.
@@ -66,8 +68,8 @@ func (ps *places) nearest(p path) (at place, exact bool) {
 // doubtful tells whether p, something above it or something below it is known to be wrong, so that a finding about it
 // would only repeat that.
 func (ps *places) doubtful(p path) bool {
-	for bad := range ps.wrong {
-		if within(p.at, bad) || within(bad, p.at) {
+	for bad, is := range ps.wrong {
+		if is && (within(p.at, bad) || within(bad, p.at)) {
 			return true
 		}
 	}

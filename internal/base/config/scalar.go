@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"reflect"
@@ -81,8 +82,11 @@ func convertInt(n *node, v reflect.Value, mismatch string) (message, hint string
 		}
 		v.SetInt(int64(number))
 	default:
-		if _, err := strconv.Atoi(n.text); err == nil {
+		switch _, err := strconv.Atoi(n.text); {
+		case err == nil:
 			return mismatch, "write it without quotes"
+		case errors.Is(err, strconv.ErrRange):
+			return n.text + " is too large", ""
 		}
 		return mismatch, ""
 	}

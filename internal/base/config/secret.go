@@ -20,7 +20,7 @@ type Secret struct {
 	File string
 }
 
-// Reveal returns the secret itself: the text, the environment variable, or the file's content without one trailing newline.
+// Reveal returns the secret itself: the text, or the environment variable or file without one trailing newline.
 // A variable that is not set and a file that cannot be read are errors.
 func (s Secret) Reveal() (string, error) {
 	switch {
@@ -29,15 +29,24 @@ func (s Secret) Reveal() (string, error) {
 		if !set {
 			return "", fmt.Errorf("the environment variable %s, which holds a secret, is not set: set it where backstay is started", s.Env)
 		}
-		return value, nil
+		return chomp(value), nil
 	case s.File != "":
 		content, err := os.ReadFile(s.File)
 		if err != nil {
 			return "", fmt.Errorf("read a secret: %w", err)
 		}
-		return strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r"), nil
+		return chomp(string(content)), nil
 	}
 	return s.Text, nil
+}
+
+// chomp drops one newline from the end, which editors and shells leave there.
+func chomp(s string) string {
+	line, ended := strings.CutSuffix(s, "\n")
+	if !ended {
+		return s
+	}
+	return strings.TrimSuffix(line, "\r")
 }
 
 // String hides the secret.

@@ -12,6 +12,7 @@ type shape int
 
 const (
 	empty shape = iota // a key without a value, ~ or null
+	lost               // what it should have been has been reported already
 	text
 	whole
 	fraction
@@ -65,7 +66,7 @@ func (g *grower) grow(in ast.Node) *node {
 	}
 	g.depth++
 	defer func() { g.depth-- }()
-	n := &node{}
+	n := &node{shape: lost}
 	n.line, n.column = position(in)
 	if g.depth > maxDepth {
 		if g.depth == maxDepth+1 {
@@ -212,6 +213,7 @@ func (g *grower) merge(n, from *node, seen map[string]entry) {
 			seen[e.key] = e
 			n.entries = append(n.entries, e)
 		}
+	case lost:
 	default:
 		g.report(from.line, from.column, "a merge key (<<) takes a mapping, such as *defaults", "")
 	}

@@ -36,8 +36,8 @@ func (v *validator) problem(p path, message, hint string) {
 // useless reports a key that the file gives although nothing will come of it. What a merge key brought in is let be:
 // shared defaults may say more than each of their users needs.
 func (v *validator) useless(p path, key, message, hint string) {
-	p = p.key(key)
-	if v.parsed && v.places.given(p) && !v.places.doubtful(p) {
+	given := v.given(p, key)
+	if p = p.key(key); given && !v.places.doubtful(p) {
 		at, _ := v.places.nearest(p)
 		v.add(p, at.keyLine, at.keyColumn, message, hint)
 	}
@@ -139,9 +139,11 @@ func (v *validator) reference(name string, p path) {
 	if _, found := v.config.Service(name); found || name == "" || v.namesInDoubt() {
 		return
 	}
-	known := make([]string, len(v.config.Services))
-	for i, s := range v.config.Services {
-		known[i] = s.Name
+	var known []string
+	for _, s := range v.config.Services {
+		if !slices.Contains(known, s.Name) {
+			known = append(known, s.Name)
+		}
 	}
 	hint := "add it to services; there is none yet"
 	if len(known) > 0 {
@@ -155,8 +157,8 @@ func (v *validator) reference(name string, p path) {
 
 // namesInDoubt tells whether a mistake in the list of services already explains why one is not found.
 func (v *validator) namesInDoubt() bool {
-	for bad := range v.places.wrong {
-		if rest, in := strings.CutPrefix(bad, "services"); in && (!strings.Contains(rest, ".") || strings.HasSuffix(rest, "].name")) {
+	for bad, is := range v.places.wrong {
+		if rest, in := strings.CutPrefix(bad, "services"); is && in && (!strings.Contains(rest, ".") || strings.HasSuffix(rest, "].name")) {
 			return true
 		}
 	}
@@ -173,7 +175,7 @@ func (v *validator) pattern(expression string, p path) {
 
 // atMost reports a duration that is longer than the one that bounds it.
 func (v *validator) atMost(p path, key string, d Duration, bound string, limit Duration) {
-	if d > limit {
+	if d > limit && !v.places.doubtful(p.key(bound)) {
 		at := p.key(key)
 		if !v.given(p, key) && v.given(p, bound) {
 			at = p.key(bound)

@@ -88,7 +88,7 @@ func (v *validator) method(method string, p path) {
 	case !tokenPattern.MatchString(method):
 		v.problem(p, fmt.Sprintf("%q is not a method", method), "write a method such as GET")
 	case method != upper:
-		v.problem(p, fmt.Sprintf("%q is not a method that is in use: methods are upper case", method), "write "+upper)
+		v.problem(p, fmt.Sprintf("%q is not a method: methods are upper case", method), "write "+upper)
 	}
 }
 

@@ -115,7 +115,7 @@ func (v *validator) retry(r Retry, p path) {
 func (v *validator) limits(s *Service, p path) {
 	if l := s.Limit; l != nil {
 		at := p.key("limit")
-		if l.Member > l.Concurrency {
+		if l.Member > l.Concurrency && l.Concurrency > 0 {
 			v.problem(at.key("member"), fmt.Sprintf("member (%d) is more than concurrency (%d), so it is never reached", l.Member, l.Concurrency),
 				"make it smaller, or take it out")
 		}

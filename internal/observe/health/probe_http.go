@@ -64,6 +64,9 @@ func (p *prober) http1(req *http.Request, t Target, c config.HTTPCheck, secure *
 		return err
 	}
 	r := bufio.NewReaderSize(io.LimitReader(conn, maxHead+maxBody), 4<<10)
+	if _, err := r.Peek(1); err != nil {
+		return err // ReadResponse would not tell no answer from half of one
+	}
 	for range maxInterim {
 		answer, err := http.ReadResponse(r, req)
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -76,14 +77,17 @@ func expect(t *testing.T, what string, got Result, want string) {
 }
 
 func TestHTTPProbe(t *testing.T) {
+	var mu sync.Mutex
 	var seen *http.Request
 	connections := map[string]bool{}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
 		seen = r
 		if connections[r.RemoteAddr] {
 			t.Errorf("%s was used again", r.RemoteAddr)
 		}
 		connections[r.RemoteAddr] = true
+		mu.Unlock()
 		switch r.URL.Path {
 		case "/moved":
 			http.Redirect(w, r, "/elsewhere", http.StatusFound)
@@ -131,13 +135,17 @@ func TestHTTPProbe(t *testing.T) {
 	}
 
 	probe(t, address, config.Check{HTTP: &config.HTTPCheck{Path: "/x?y=1", Method: "HEAD", Host: "shop.example", Headers: map[string]string{"X-Probe": "1"}}})
+	mu.Lock()
 	if seen.Method != "HEAD" || seen.Host != "shop.example" || seen.Header.Get("X-Probe") != "1" || seen.RequestURI != "/x?y=1" || seen.UserAgent() != "backstay-check" {
 		t.Errorf("request was %s %s of %s with %v", seen.Method, seen.RequestURI, seen.Host, seen.Header)
 	}
+	mu.Unlock()
 	probe(t, address, config.Check{HTTP: &config.HTTPCheck{}})
+	mu.Lock()
 	if seen.Host != address {
 		t.Errorf("host is %s, want %s", seen.Host, address)
 	}
+	mu.Unlock()
 	slow := probe(t, address, config.Check{HTTP: &config.HTTPCheck{Path: "/slow"}, Timeout: config.Duration(50 * time.Millisecond)})
 	expect(t, "slow", slow, "timed out after 50ms")
 	if slow.Took < 50*time.Millisecond {

@@ -44,6 +44,7 @@ type BreakerOptions struct {
 	// ProbeTimeout is how long a probe may stay without its Done: one that is lost, or hangs, then counts as failed, so that
 	// it cannot block the breaker. 10s where not given.
 	ProbeTimeout time.Duration
+	Classify     func(error) Outcome // what the errors of calls through Enter mean; Judge where not given
 	OnChange     func(BreakerChange) // called after each change, in order, never under a lock
 }
 
@@ -61,11 +62,11 @@ func (o BreakerOptions) withDefaults() BreakerOptions {
 	return o
 }
 
-// same says whether two sets of options judge alike; OnChange, which cannot be compared, is left out.
+// same says whether two sets of options judge alike; OnChange is kept elsewhere and left out.
 func (o BreakerOptions) same(p BreakerOptions) bool {
 	return o.Consecutive == p.Consecutive && o.FailureRate == p.FailureRate && o.SlowRate == p.SlowRate && o.Slow == p.Slow &&
 		o.Volume == p.Volume && o.Window == p.Window && o.Reset == p.Reset && o.MaxReset == p.MaxReset && o.Probes == p.Probes &&
-		o.ProbeTimeout == p.ProbeTimeout
+		o.ProbeTimeout == p.ProbeTimeout && o.Classify == nil && p.Classify == nil
 }
 
 func orDefault[T int | float64 | time.Duration](value, otherwise T) T {

@@ -12,6 +12,10 @@ var (
 	ErrQueueFull    error = &refusal{ErrLimited, "too many calls at work and the queue is full: try again later"}
 	ErrQueueTimeout error = &refusal{ErrLimited, "too many calls at work: waited in the queue in vain, try again later"}
 	ErrHoldFull     error = &refusal{ErrRefused, "nothing can serve the call and the waiting room is full: try again later"}
+	ErrTooLate      error = &refusal{ErrRefused, "too little time is left for the call to finish: allow it more time"}
+	ErrRate         error = &refusal{ErrRefused, "too many calls: slow down, try again later"}
+	ErrThrottled    error = &refusal{ErrRefused, "the other side refuses most calls: not sent, to let it recover"}
+	ErrShed         error = &refusal{ErrRefused, "overloaded: calls of this priority are refused at the moment, try again later"}
 	ErrHoldTimeout  error = &refusal{ErrRefused, "nothing can serve the call: waited for it in vain, try again later"}
 )
 

@@ -1,0 +1,93 @@
+package resilience
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+)
+
+// RateOptions bounds how often something may happen.
+type RateOptions struct {
+	PerSecond float64       // 0 is no bound
+	Burst     int           // how many may happen at once after a rest; a tenth of a second's, and at least 1, where not given
+	Wait      time.Duration // how long a call may be made to wait for its turn; 0 refuses at once
+}
+
+// Rate is a token bucket: Burst tokens at most, PerSecond new ones a second. It is kept as one number, the time at which the
+// bucket will be full again (the generic cell rate algorithm, ITU-T I.371), so that taking a token is one compare-and-swap.
+type Rate struct {
+	clock clock
+	terms atomic.Pointer[rateTerms]
+	full  atomic.Int64 // when the bucket is full again
+}
+
+type rateTerms struct {
+	RateOptions
+	each, depth time.Duration // time for one token, and for a bucket full of them
+}
+
+// NewRate makes a full bucket.
+func NewRate(o RateOptions) *Rate {
+	r := &Rate{clock: newClock()}
+	r.Update(o)
+	return r
+}
+
+// Update puts new options in force; tokens that are taken stay so.
+func (r *Rate) Update(o RateOptions) {
+	t := &rateTerms{RateOptions: o}
+	if o.PerSecond > 0 {
+		t.Burst = orDefault(o.Burst, max(1, int(o.PerSecond/10)))
+		t.each = max(1, time.Duration(float64(time.Second)/o.PerSecond))
+		t.depth = t.each * time.Duration(t.Burst)
+	}
+	r.terms.Store(t)
+}
+
+// TryTake takes n tokens if they are there.
+func (r *Rate) TryTake(n int) bool {
+	_, ok := r.take(n, 0)
+	return ok
+}
+
+// take takes n tokens that will be there within wait, and says when that is.
+func (r *Rate) take(n int, wait time.Duration) (time.Duration, bool) {
+	t := r.terms.Load()
+	if t.PerSecond <= 0 {
+		return 0, true
+	}
+	now := r.clock.now()
+	for {
+		full := r.full.Load()
+		after := max(time.Duration(full), now) + t.each*time.Duration(n)
+		early := after - now - t.depth
+		if early > wait {
+			return early, false
+		}
+		if r.full.CompareAndSwap(full, int64(after)) {
+			return max(early, 0), true
+		}
+	}
+}
+
+// RetryAfter is the time until there is a token again.
+func (r *Rate) RetryAfter() time.Duration {
+	t := r.terms.Load()
+	return max(0, time.Duration(r.full.Load())+t.each-r.clock.now()-t.depth)
+}
+
+// Enter takes a token, waiting for it up to Wait. Errors: ErrRate, or the context's cause; then the token is lost.
+func (r *Rate) Enter(ctx context.Context) (Pass, error) {
+	wait := r.terms.Load().Wait
+	if deadline, ok := ctx.Deadline(); ok && wait > 0 {
+		wait = min(wait, time.Until(deadline))
+	}
+	wait, ok := r.take(1, max(wait, 0))
+	if !ok {
+		return Pass{}, ErrRate
+	}
+	if wait > 0 {
+		return Pass{}, sleep(ctx, wait)
+	}
+	return Pass{}, nil
+}

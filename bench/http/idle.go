@@ -61,7 +61,7 @@ func openIdle(address string, n int) ([]net.Conn, error) {
 			return conns, err
 		}
 		conns = append(conns, c)
-		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: bench\r\n\r\n"); err != nil {
+		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: "+address+"\r\n\r\n"); err != nil {
 			return conns, err
 		}
 		c.SetReadDeadline(time.Now().Add(5 * time.Second))

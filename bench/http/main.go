@@ -242,8 +242,8 @@ func newRig(o options) (*rig, func(), error) {
 		fmt.Fprintf(&listens, "listen 127.0.0.1:%d; ", port)
 	}
 	conf, err := r.write("members.conf", fmt.Sprintf(`
-daemon off; user root; pid %[1]s/members.pid; error_log stderr crit; worker_processes 1; worker_rlimit_nofile 80000;
-events { worker_connections 40000; }
+daemon off; user root; pid %[1]s/members.pid; error_log stderr crit; worker_processes 1;
+events { worker_connections 15000; }
 http {
   access_log off; keepalive_requests 1000000000; keepalive_timeout 600s; client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p;
   fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;

@@ -73,7 +73,8 @@ func startHAProxy(r *rig, cores int, cpus string) (*process, ports, error) {
 	}
 	path, err := r.write(fmt.Sprintf("haproxy-%d.cfg", cores), fmt.Sprintf(`global
   nbthread %d
-  maxconn 40000
+  no strict-limits
+  maxconn 15000
   log stderr local0 emerg
 defaults
   mode http
@@ -120,8 +121,8 @@ func startNginx(r *rig, cores int, cpus string) (*process, ports, error) {
 	}
 	path, err := r.write(fmt.Sprintf("nginx-%d.conf", cores), fmt.Sprintf(`
 include /etc/nginx/modules-enabled/*.conf;
-daemon off; user root; pid %[1]s/pid; error_log stderr crit; worker_processes %[2]d; worker_rlimit_nofile 80000;
-events { worker_connections 40000; }
+daemon off; user root; pid %[1]s/pid; error_log stderr crit; worker_processes %[2]d;
+events { worker_connections 15000; }
 http {
   access_log off; keepalive_requests 1000000000; keepalive_timeout 75s;
   client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;
@@ -155,12 +156,16 @@ func startCaddy(r *rig, cores int, cpus string) (*process, ports, error) {
     lb_retries 2
     health_uri /healthz
     health_interval 2s
-    transport http { keepalive_idle_conns_per_host 256 }
+    transport http {
+      keepalive_idle_conns_per_host 256
+    }
   }`, strings.Join(r.members, " "))
 	path, err := r.write(fmt.Sprintf("Caddyfile-%d", cores), fmt.Sprintf(`{
   admin off
   auto_https off
-  servers { metrics }
+  servers {
+    metrics
+  }
 }
 http://127.0.0.1:%d {
 %s

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/backstay/backstay/internal/base/config"
-	"github.com/backstay/backstay/internal/base/event"
 )
 
 // fake answers for members by name and remembers when it was asked.
@@ -345,13 +344,21 @@ func TestEndOfRunIsNoBadLook(t *testing.T) {
 	})
 }
 
-func TestTransitionAsRecord(t *testing.T) {
-	down := Status{State: Down, Since: noon, Evidence: "3 of 3 probes: timed out after 1s since 12:01:03"}
-	up := Status{State: Up, Since: noon.Add(90 * time.Second)}
-	r := Transition{Target: target("a", everySecond), From: down, To: up}.Record()
-	want(t, "record", fmt.Sprint(r.Kind, "|", r.Service, "|", r.Member, "|", r.Message), event.MemberUp+"|web|a|a of web is up again after 1m30s")
-	r = Transition{Target: target("a", everySecond), From: up, To: down}.Record()
-	want(t, "record", fmt.Sprint(r.Kind, "|", r.Message, "|", r.Evidence), event.MemberDown+"|a of web is down|"+down.Evidence)
+func TestGraceIsToldBeforeTheFirstLook(t *testing.T) {
+	c := everySecond
+	c.Grace = config.Duration(10 * time.Second)
+	f := &fake{takes: 400 * time.Millisecond}
+	f.set("slow", "connection refused")
+	watch(t, Options{Prober: f, Rand: middle}, func(m *Monitor, told func() []string) {
+		m.Set([]Target{target("slow", c)})
+		time.Sleep(100 * time.Millisecond)
+		want(t, "while the first look is under way", told(), []string{"slow unknown→starting"})
+		m.Set([]Target{target("slow", c), target("quick", c)})
+		time.Sleep(9 * time.Second)
+		want(t, "within the grace", told(), []string{"slow unknown→starting", "quick unknown→starting", "quick starting→up"})
+		time.Sleep(2 * time.Second)
+		want(t, "after it", told()[3:], []string{"slow starting→down"})
+	})
 }
 
 // BenchmarkManyTargets is the cost of one look, the probe itself aside, among 10,000 targets.

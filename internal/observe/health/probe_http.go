@@ -68,7 +68,7 @@ func (p *prober) http1(req *http.Request, t Target, c config.HTTPCheck, secure *
 		return err // ReadResponse would not tell no answer from half of one
 	}
 	for range maxInterim {
-		answer, err := http.ReadResponse(r, req)
+		answer, err := http.ReadResponse(r, req) //nolint:bodyclose // the connection is closed; closing the body would read it to its end
 		if err != nil {
 			return err
 		}

@@ -19,6 +19,7 @@ type track struct {
 	first  time.Time // end of the first look of that run
 	reason string    // of the last bad look
 	mixed  bool      // the bad looks of the run had different reasons
+	known  bool      // that it is starting was told
 	need   int       // how long a run like this one must be to change the state, or had to be
 }
 
@@ -29,6 +30,13 @@ func begin(c config.Check, now time.Time) track {
 		t.state, t.grace = Starting, now.Add(grace)
 	}
 	return t
+}
+
+// announce reports, once, that a new target is starting: nobody may take it for one that nothing is known of.
+func (t *track) announce() bool {
+	news := t.state == Starting && !t.known
+	t.known = true
+	return news
 }
 
 // observe takes one look in and reports whether the state changed.

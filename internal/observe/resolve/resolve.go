@@ -181,7 +181,7 @@ func (n *name) sentence() string {
 	case n.known:
 		meanwhile = fmt.Sprintf("its last %d addresses stay in use", k)
 	}
-	return fmt.Sprintf("%s cannot be looked up: %s; %s", n.question.name, n.problem, meanwhile)
+	return fmt.Sprintf("%s cannot be looked up: %s; %s.", n.question.name, n.problem, meanwhile)
 }
 
 // Static returns the endpoints of those members whose address needs no look-up: IP addresses and unix sockets.

@@ -213,8 +213,8 @@ func TestChangesAreFollowed(t *testing.T) {
 		events, changes = s.told()
 		want(t, "changes", changes, []string{"web: 127.0.0.1:80@127.0.0.1:80 w@10.0.0.2:80", "web2: x@10.0.0.2:81"})
 		want(t, "events", events, []string{
-			"resolve.changed web: web.example stands for 10.0.0.2 now; before for 10.0.0.1",
-			"resolve.changed web2: web.example stands for 10.0.0.2 now; before for 10.0.0.1"})
+			"resolve.changed web: web.example stands for 10.0.0.2 now; before for 10.0.0.1.",
+			"resolve.changed web2: web.example stands for 10.0.0.2 now; before for 10.0.0.1."})
 		want(t, "one look-up for both services", s.gaps("web.example"), []time.Duration{5 * time.Second, 5 * time.Second})
 	})
 }
@@ -225,7 +225,7 @@ func TestFailureKeepsTheLastAnswer(t *testing.T) {
 		s.set("new.example", answer{}, errNoName)
 		r.Set(map[string][]config.Member{"web": members("web.example:80", "new.example:80")})
 		events, _ := s.told()
-		want(t, "failed at first", events, []string{"resolve.failed web: new.example cannot be looked up: no such name (NXDOMAIN); it has no address yet"})
+		want(t, "failed at first", events, []string{"resolve.failed web: new.example cannot be looked up: no such name (NXDOMAIN); it has no address yet."})
 		before := r.Endpoints("web")
 		want(t, "endpoints", len(before), 2)
 		for _, err := range []error{errNoName, errors.New("no name server answers")} {
@@ -234,15 +234,15 @@ func TestFailureKeepsTheLastAnswer(t *testing.T) {
 			want(t, "endpoints while it fails", r.Endpoints("web"), before)
 		}
 		events, changes := s.told()
-		want(t, "one event for a run of failures", events, []string{"resolve.failed web: web.example cannot be looked up: no such name (NXDOMAIN); its last 2 addresses stay in use"})
+		want(t, "one event for a run of failures", events, []string{"resolve.failed web: web.example cannot be looked up: no such name (NXDOMAIN); its last 2 addresses stay in use."})
 		want(t, "changes", changes, []string{})
 		want(t, "problems", r.Problems("web"), []string{
-			"new.example cannot be looked up: no such name (NXDOMAIN); it has no address yet",
-			"web.example cannot be looked up: no name server answers; its last 2 addresses stay in use"})
+			"new.example cannot be looked up: no such name (NXDOMAIN); it has no address yet.",
+			"web.example cannot be looked up: no name server answers; its last 2 addresses stay in use."})
 		s.set("web.example", ips("10.0.0.1"), nil)
 		time.Sleep(maxWait)
 		events, changes = s.told()
-		want(t, "recovered", events, []string{"resolve.recovered web: web.example can be looked up again: 10.0.0.1"})
+		want(t, "recovered", events, []string{"resolve.recovered web: web.example can be looked up again: 10.0.0.1."})
 		want(t, "changes", changes, []string{"web: web.example:80/10.0.0.1:80@10.0.0.1:80"})
 		want(t, "problems", len(r.Problems("web")), 1)
 	})

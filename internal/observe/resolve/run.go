@@ -160,9 +160,9 @@ func (n *name) news(was answer, hadProblem bool) (kind, message string) {
 	case n.problem != "":
 		return "", ""
 	case hadProblem:
-		return event.ResolveRecovered, fmt.Sprintf("%s can be looked up again: %s", n.question.name, n.answer)
+		return event.ResolveRecovered, fmt.Sprintf("%s can be looked up again: %s.", n.question.name, n.answer)
 	case len(was.records) > 0 && was.String() != n.answer.String():
-		return event.ResolveChanged, fmt.Sprintf("%s stands for %s now; before for %s", n.question.name, n.answer, was)
+		return event.ResolveChanged, fmt.Sprintf("%s stands for %s now; before for %s.", n.question.name, n.answer, was)
 	}
 	return "", ""
 }

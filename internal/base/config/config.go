@@ -83,10 +83,6 @@ func (f *findings) read(text []byte) *node {
 		f.lines = nil
 		return nil
 	}
-	if line, column, deep := nesting(string(text)); deep {
-		f.add(path{}, line, column, "this is nested too deeply", "")
-		return nil
-	}
 	file, err := parseYAML([]byte(strings.TrimPrefix(string(text), "\ufeff")))
 	if err != nil {
 		f.syntax(err)
@@ -120,7 +116,11 @@ func parseYAML(text []byte) (file *ast.File, err error) {
 			err = fmt.Errorf("this is not YAML (%v)", cause)
 		}
 	}()
-	return parser.Parse(joinPlain(lexer.Tokenize(string(text))), 0, parser.AllowDuplicateMapKey())
+	tokens := joinPlain(lexer.Tokenize(string(text)))
+	if tk := tooDeep(tokens); tk != nil {
+		return nil, &yaml.SyntaxError{Message: "it is nested too deeply here", Token: tk}
+	}
+	return parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 }
 
 // syntax reports what the library's parser could not read.
@@ -160,34 +160,4 @@ func invalid(text []byte) (line, column int) {
 		text = text[n:]
 	}
 	return line, column
-}
-
-// maxBrackets bounds what the library's parser, which calls itself for each level, is asked to read.
-const maxBrackets = 1000
-
-// nesting finds where brackets, or dashes of lists in lists on one line, go deeper than any configuration does.
-func nesting(text string) (line, column int, deep bool) {
-	depth := 0
-	line, column = 1, 0
-	dashes := 0
-	for _, r := range text {
-		column++
-		switch r {
-		case '[', '{':
-			depth++
-		case ']', '}':
-			depth = max(0, depth-1)
-		case '-', '?', ':', '!', '&', '*':
-			dashes++
-		case ' ', '\t':
-		case '\n':
-			line, column, dashes = line+1, 0, 0
-		default:
-			dashes = 0
-		}
-		if depth > maxBrackets || dashes > maxBrackets {
-			return line, column, true
-		}
-	}
-	return 0, 0, false
 }

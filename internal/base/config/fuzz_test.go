@@ -5,9 +5,31 @@ import (
 	"path/filepath"
 	"reflect"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/rogpeppe/go-internal/txtar"
 )
+
+// FuzzText shows that any text survives Show.
+func FuzzText(f *testing.F) {
+	for _, s := range []string{"", "a: b", "- a", "#", `"`, "'", "\n\t", "é\u2028", "10.0.0.1:80", "{a, b}", "null"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if !utf8.ValidString(s) {
+			return
+		}
+		c := Default[Config]()
+		c.Cluster = s
+		c.Nodes = []Node{{Name: "n", Region: s}}
+		c.Services = []Service{Default[Service]()}
+		c.Services[0].Name = "web"
+		c.Services[0].Fallback = []Fallback{{Respond: &Respond{Status: 200, Body: s}}}
+		if read := again(t, &c); !reflect.DeepEqual(read, &c) {
+			t.Errorf("%q: read back it differs: %v", s, Diff(&c, read))
+		}
+	})
+}
 
 // FuzzParse shows that no file makes Parse panic, that every refusal says something, and that whatever parses is shown
 // as what parses to the same.

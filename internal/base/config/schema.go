@@ -24,9 +24,9 @@ type Config struct {
 type Node struct {
 	// Name is what `--node` or the host name is matched against.
 	Name string `yaml:"name" required:"true"`
-	// Region and Zone say where the machine stands; traffic prefers members of its own zone.
+	// Region is where the machine stands, such as a data centre.
 	Region string `yaml:"region"`
-	// Zone is a part of the region that fails on its own.
+	// Zone is a part of the region that fails on its own; traffic prefers members of the node's own zone.
 	Zone string `yaml:"zone"`
 	// Address is where the other nodes reach this one.
 	Address string `yaml:"address"`
@@ -36,7 +36,7 @@ type Node struct {
 type Service struct {
 	// Name is how routes, metrics and people refer to the service.
 	Name string `yaml:"name" required:"true"`
-	// Protocol is what the members speak: http1, or http2 (over TLS, or with prior knowledge without it). TCP listeners ignore it.
+	// Protocol is what the members speak: http1, or http2 (over TLS, or with prior knowledge without it). It means nothing to TCP listeners.
 	Protocol string `yaml:"protocol" default:"http1" enum:"http1,http2"`
 	// Members are the instances of the service.
 	Members []Member `yaml:"members"`
@@ -254,7 +254,7 @@ type Breaker struct {
 	Off bool `yaml:"off" config:"off"`
 	// Consecutive is how many failures in a row open it.
 	Consecutive int `yaml:"consecutive" default:"10" min:"1"`
-	// FailureRate of the window opens it.
+	// FailureRate opens it when so many of the requests in the window failed.
 	FailureRate Percent `yaml:"failure_rate" default:"60%"`
 	// Volume is how many requests the window must hold before a rate opens it.
 	Volume int `yaml:"volume" default:"20" min:"1"`
@@ -314,9 +314,9 @@ type MemberTLS struct {
 	CA string `yaml:"ca"`
 	// Name is what the member's certificate must be for; the host of its address where not given.
 	Name string `yaml:"name"`
-	// Cert and Key are files with this side's own certificate, where members ask for one.
+	// Cert is a file with this side's own certificate, where members ask for one.
 	Cert string `yaml:"cert"`
-	// Key is the certificate's private key.
+	// Key is a file with the certificate's private key.
 	Key string `yaml:"key"`
 	// Insecure leaves the member's certificate unchecked. For trials only.
 	Insecure bool `yaml:"insecure"`
@@ -474,7 +474,7 @@ type Split struct {
 
 // Redirect sends clients elsewhere. What is not given stays as it was.
 type Redirect struct {
-	// Scheme is http or https.
+	// Scheme is the new one.
 	Scheme string `yaml:"scheme" enum:",http,https"`
 	// Host is the new host, with a port where it needs one.
 	Host string `yaml:"host"`
@@ -498,7 +498,7 @@ type Rewrite struct {
 	Strip string `yaml:"strip"`
 	// Prefix puts this in front.
 	Prefix string `yaml:"prefix"`
-	// Regex (RE2) finds what to replace in the path.
+	// Regex finds what to replace in the path (RE2).
 	Regex string `yaml:"regex"`
 	// To replaces it; $1 is the first group.
 	To string `yaml:"to"`

@@ -32,3 +32,28 @@ func adjacent(a, b *token.Token) bool {
 	return a.Position != nil && b.Position != nil && a.Position.Line == b.Position.Line &&
 		a.Position.Column+utf8.RuneCountInString(a.Value) == b.Position.Column
 }
+
+// maxNesting bounds what the library's parser, which calls itself for each level, is asked to read.
+const maxNesting = 1000
+
+// tooDeep is where a text nests deeper than any configuration does: in brackets and braces, or in lists of lists of
+// lists on one line.
+func tooDeep(tokens token.Tokens) *token.Token {
+	brackets, run := 0, 0
+	for _, tk := range tokens {
+		switch tk.Type {
+		case token.SequenceStartType, token.MappingStartType:
+			brackets++
+		case token.SequenceEndType, token.MappingEndType:
+			brackets = max(0, brackets-1)
+		case token.SequenceEntryType, token.MappingKeyType, token.MappingValueType, token.TagType, token.AnchorType:
+			run++
+		default:
+			run = 0
+		}
+		if brackets > maxNesting || run > maxNesting {
+			return tk
+		}
+	}
+	return nil
+}

@@ -51,8 +51,7 @@ func plain(v any) any {
 		}
 		return v
 	}
-	switch k := reflect.TypeOf(v).Kind(); {
-	case k >= reflect.Int && k <= reflect.Uint64:
+	if k := reflect.TypeOf(v).Kind(); k >= reflect.Int && k <= reflect.Uint64 {
 		return v
 	}
 	return cut(fmt.Sprint(v), maxText)

@@ -56,7 +56,7 @@ func (p *prober) look(ctx context.Context, t Target) string {
 	if err == nil {
 		return ""
 	}
-	if ctx.Err() != nil && context.Cause(ctx) == context.DeadlineExceeded {
+	if ctx.Err() != nil && errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 		return "timed out after " + short(limit)
 	}
 	return reason(err)

@@ -41,7 +41,7 @@ func (p *prober) grpc(ctx context.Context, t Target, c config.GRPCCheck) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	answer, err := grpc_health_v1.NewHealthClient(conn).Check(ctx, &grpc_health_v1.HealthCheckRequest{Service: c.Service})
 	if err != nil {
 		if err := broken.get(); err != nil {

@@ -136,7 +136,7 @@ func TestHTTPProbe(t *testing.T) {
 
 	probe(t, address, config.Check{HTTP: &config.HTTPCheck{Path: "/x?y=1", Method: "HEAD", Host: "shop.example", Headers: map[string]string{"X-Probe": "1"}}})
 	mu.Lock()
-	if seen.Method != "HEAD" || seen.Host != "shop.example" || seen.Header.Get("X-Probe") != "1" || seen.RequestURI != "/x?y=1" || seen.UserAgent() != "backstay-check" {
+	if seen.Method != http.MethodHead || seen.Host != "shop.example" || seen.Header.Get("X-Probe") != "1" || seen.RequestURI != "/x?y=1" || seen.UserAgent() != "backstay-check" {
 		t.Errorf("request was %s %s of %s with %v", seen.Method, seen.RequestURI, seen.Host, seen.Header)
 	}
 	mu.Unlock()

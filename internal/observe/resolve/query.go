@@ -172,7 +172,7 @@ func (q query) ask(ctx context.Context, name string, kind uint16) (*dns.Msg, err
 				return nil, last
 			}
 			if err != nil {
-				last = fmt.Errorf("%w: %s from %s", errSilent, err, server)
+				last = fmt.Errorf("%w: %w from %s", errSilent, err, server)
 				continue
 			}
 			switch r.Rcode {

@@ -241,9 +241,9 @@ func TestExecProbe(t *testing.T) {
 
 func TestExecIsKilledWithItsWholeGroup(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pid")
-	c := config.Check{Timeout: config.Duration(300 * time.Millisecond), Exec: &config.ExecCheck{
+	c := config.Check{Timeout: config.Duration(time.Second), Exec: &config.ExecCheck{
 		Command: []string{"/bin/sh", "-c", `sleep 300 & echo $! > "$0"; wait`, file}}}
-	expect(t, "hanging", probe(t, "", c), "timed out after 300ms")
+	expect(t, "hanging", probe(t, "", c), "timed out after 1s")
 	b, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,202 @@
+package tcpproxy
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/backstay/backstay/internal/observe/telemetry"
+	"github.com/backstay/backstay/internal/serve/pool"
+	"github.com/backstay/backstay/internal/serve/snapshot"
+	"github.com/backstay/backstay/internal/serve/transport"
+)
+
+// minUserTimeout is the least time after which unacknowledged bytes mean that a peer is dead. It is never shorter than the
+// session's idle timeout: a reader that pauses shows the same.
+const minUserTimeout = time.Minute
+
+// session is one client's connection.
+type session struct {
+	server   *Server
+	listener *snapshot.TCPListener
+	service  *snapshot.Service
+	socket   net.Conn // the client's
+	client   net.Conn // what the client's bytes are read from: socket, or TLS over it
+
+	from, to netip.AddrPort // who connected, and where
+	name     string         // asked for by TLS; empty without
+	head     []byte         // read from the client already, for the member
+
+	began     time.Time
+	waited    time.Duration // in the queue, held, or between tries
+	connected time.Duration // how long the try that came through took
+	tries     int
+}
+
+// run takes the session through its stages. Every way out closes the client's connection.
+func (v *session) run(ctx context.Context) {
+	v.began = time.Now()
+	if why, err := v.open(ctx); err != nil {
+		v.listener.Metrics.Refused(why)
+		v.server.o.Log.Debug("session refused", "listener", v.listener.Name, "client", v.from, "error", err)
+		if why == telemetry.RefusedProxyProtocol {
+			reset(v.socket)
+		}
+		v.client.Close() // in an orderly way: TLS has told the client why
+		return
+	}
+	metrics := v.server.o.Metrics.Sessions(v.listener.Name, v.service.Name)
+	metrics.Opened()
+	end := v.serve(ctx)
+	took := time.Since(v.began)
+	metrics.Done(end.how, took, end.in, end.out)
+	v.log(&end, took)
+}
+
+// open finds out who the client is and which service it wants.
+func (v *session) open(ctx context.Context) (telemetry.Refusal, error) {
+	l := v.listener
+	announced, err := l.Proxy.Read(ctx, v.socket)
+	v.from, v.to = announced.Source, announced.Destination
+	if err != nil {
+		return telemetry.RefusedProxyProtocol, err
+	}
+	switch {
+	case l.TLS != nil:
+		if err := v.handshake(ctx); err != nil {
+			return refusal(err, telemetry.RefusedTLS), err
+		}
+	case len(l.SNI) > 0:
+		if err := v.peekName(ctx); err != nil {
+			return refusal(err, telemetry.RefusedBadRequest), err
+		}
+	}
+	if v.service = l.ServiceFor(v.name); v.service == nil {
+		if l.TLS == nil && len(l.SNI) > 0 {
+			sayUnrecognized(v.socket)
+		}
+		return telemetry.RefusedNoRoute, fmt.Errorf("no service for the name %q", v.name)
+	}
+	return 0, nil
+}
+
+func refusal(err error, otherwise telemetry.Refusal) telemetry.Refusal {
+	if transport.Reason(err) == "timeout" {
+		return telemetry.RefusedTimeout
+	}
+	return otherwise
+}
+
+// handshake ends the client's TLS here.
+func (v *session) handshake(ctx context.Context) error {
+	return v.within(ctx, func() error {
+		t := tls.Server(v.socket, v.listener.TLS.Config())
+		if err := t.Handshake(); err != nil {
+			return fmt.Errorf("%w: %w", transport.ErrTLS, err)
+		}
+		v.client, v.name = t, t.ConnectionState().ServerName
+		return nil
+	})
+}
+
+// peekName finds the name that a TLS client asks for; what it read of the client goes to the member first.
+func (v *session) peekName(ctx context.Context) error {
+	return v.within(ctx, func() (err error) {
+		v.name, v.head, err = readHello(v.socket)
+		return err
+	})
+}
+
+// within bounds do by the time that clients have for their head.
+func (v *session) within(ctx context.Context, do func() error) error {
+	if limit := time.Duration(v.listener.Config.Timeout.Head); limit > 0 {
+		if err := v.socket.SetDeadline(time.Now().Add(limit)); err != nil {
+			return err
+		}
+	}
+	stop := context.AfterFunc(ctx, func() { reset(v.socket) })
+	err := do()
+	if !stop() {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	return v.socket.SetDeadline(time.Time{})
+}
+
+// serve brings the session to a member and stays until it ends.
+func (v *session) serve(ctx context.Context) ending {
+	defer v.client.Close()
+	if err := v.enter(ctx); err != nil {
+		reset(v.socket)
+		return failed(err)
+	}
+	defer v.service.Pool.Leave()
+	m, sock, err := v.connect(ctx)
+	if err != nil {
+		reset(v.socket)
+		return failed(err)
+	}
+	idle := v.idle()
+	if idle > 0 {
+		_ = transport.SetUserTimeout(v.socket, max(idle, minUserTimeout)) // without, the dead are noticed later
+	}
+	r := newRelay(v, m, sock)
+	end := r.run(ctx, m.Gone(), idle)
+	end.member = m.Name()
+	m.Done(end.outcome(v.connected, r.answered()))
+	return end
+}
+
+// idle is after how much silence on both sides the session ends; 0 is never.
+func (v *session) idle() time.Duration {
+	client, member := time.Duration(v.listener.Config.Timeout.Idle), v.service.Timeout.Idle
+	if client <= 0 || member > 0 && member < client {
+		return member
+	}
+	return client
+}
+
+// log leaves a line behind.
+func (v *session) log(end *ending, took time.Duration) {
+	status := 200
+	if end.how != telemetry.EndedOK && end.how != telemetry.EndedIdle {
+		status = 503
+	}
+	if !v.server.o.Access.Wants(status) {
+		return
+	}
+	v.server.o.Access.Write(&telemetry.Access{
+		Time: v.began, Listener: v.listener.Name, Service: v.service.Name, Member: end.member, Client: v.from,
+		Host: []byte(v.name), Proto: "TCP", Took: took, Wait: v.waited, Upstream: v.connected,
+		In: end.in, Out: end.out, Tries: v.tries, Note: end.note,
+	})
+}
+
+// ending is how a session ended.
+type ending struct {
+	how     telemetry.Ending
+	note    string // why, where that is not plain
+	member  string
+	in, out int64 // bytes from and to the client
+
+	memberBroke bool // the member reset the connection
+	clientBroke bool
+}
+
+// outcome is what the pool learns from it: only a member that broke off before it said anything has failed; one that was
+// cut off says nothing.
+func (e *ending) outcome(connected time.Duration, answered bool) pool.Outcome {
+	o := pool.Outcome{Result: pool.OK, Took: connected, Answered: answered}
+	switch {
+	case e.memberBroke && e.out == 0:
+		o.Result, o.Reason = pool.Failed, telemetry.ClassReset
+	case (e.clientBroke || e.how == telemetry.EndedCut) && !answered:
+		o.Result, o.Reason = pool.Ignored, telemetry.ClassCanceled
+	}
+	return o
+}

@@ -201,7 +201,9 @@ func (s *Service) breakerChanged(c *core, change resilience.BreakerChange) {
 	case resilience.Closed:
 		r.Kind, r.Message = event.BreakerClosed, fmt.Sprintf("The breaker of %s closed.", who)
 		if c != nil {
-			c.warm(s.now())
+			now := s.now()
+			c.warm(now)
+			c.begin(now)
 		}
 	}
 	s.record(r)

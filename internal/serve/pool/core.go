@@ -52,8 +52,9 @@ type standing struct {
 	joined           int64 // when
 	draining         bool
 	drainSince       int64
-	leaving          bool  // no longer in the configuration
-	warmSince        int64 // slow start began; 0: at its full share
+	leaving          bool    // no longer in the configuration
+	warmSince        int64   // slow start began; 0: at its full share
+	warmNow          float64 // how far it is in it, as of the last view
 	ejection         ejection
 	history          history
 	fit              bool // may be picked, as of the last view

@@ -110,14 +110,14 @@ func (s *Service) failedInARow(c *core, n int64, reason telemetry.Class, now int
 	s.eject(c, failuresInARow, fmt.Sprintf("%d failures in a row, the last: %s", n, reason), now)
 }
 
-// somebodyBetter says whether a sibling answers at least every second request, or has had too few to tell.
+// somebodyBetter says whether a sibling answers more than every second request, or has had none lately.
 func (s *Service) somebodyBetter(c *core, now int64) bool {
 	by := &s.view.Load().outlier
 	for _, o := range s.members {
 		if o == c || !o.fit {
 			continue
 		}
-		if t := o.recent.sum(now, by.width); t.calls < by.consecutive || t.rate() < 0.5 {
+		if t := o.recent.sum(now, by.width); t.calls == 0 || t.rate() < 0.5 {
 			return true
 		}
 	}

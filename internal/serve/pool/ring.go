@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	pointsEach = 256     // of the heaviest member: shares are within some 6 % of even
+	pointsEach = 512     // of the heaviest member: shares are within some 5 % of even
 	pointsMost = 1 << 16 // of all together
 )
 

@@ -8,26 +8,14 @@ const coldShare = 0.1
 // warm begins a member's slow start.
 func (c *core) warm(now int64) { c.warmSince = now }
 
-// warmUp ends slow starts that are over, and says whether any goes on. Where every eligible member is at its start there is none: their
-// shares would be the same without.
-func (s *Service) warmUp(set *settings, now int64) bool {
-	going, settled := false, false
+// warmUp ends slow starts that are over, and says whether any goes on. Shares are relative: where all members begin together, none
+// is slow.
+func (s *Service) warmUp(set *settings, now int64) (going bool) {
 	for _, c := range s.members {
 		if c.warmSince != 0 && now-c.warmSince >= set.slowStart {
 			c.warmSince = 0
 		}
-		if c.fit {
-			going = going || c.warmSince != 0
-			settled = settled || c.warmSince == 0
-		}
-	}
-	if going && !settled {
-		for _, c := range s.members {
-			if c.fit {
-				c.warmSince = 0
-			}
-		}
-		return false
+		going = going || c.fit && c.warmSince != 0
 	}
 	return going
 }

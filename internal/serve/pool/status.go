@@ -122,7 +122,7 @@ func (c *core) state(v *view, now int64, b resilience.BreakerSnapshot) (state st
 	if v.checked && c.status.State != health.Up {
 		state = "unknown"
 	}
-	if w := c.warmth(v.settings, now); w < 1 {
+	if w := c.warmNow; c.fit && w < 1 {
 		evidence = joined(evidence, fmt.Sprintf("slow start, at %s of its share", percent(w)))
 	}
 	return state, c.since(), evidence

@@ -31,7 +31,7 @@ type group struct {
 type slot struct {
 	core   *core
 	weight float64 // with its slow start
-	warm   float64 // how far it is in its slow start, 0.1 to 1
+	warm   float64 // how far it is in its slow start, against who is furthest
 	stride uint64
 }
 
@@ -119,7 +119,7 @@ func (s *Service) group(set *settings, at place, t *tier, now int64) group {
 		s.turns[at] = g.turns
 	}
 	var all []*core
-	top := 0.0
+	top, warmest := 0.0, 0.0
 	for _, c := range t.members {
 		if c.weight <= 0 || c.zoneFor(set, s.options.Zone) != at.zone {
 			continue
@@ -128,13 +128,15 @@ func (s *Service) group(set *settings, at place, t *tier, now int64) group {
 		if c.fit {
 			warm := c.warmth(set, now)
 			w := float64(c.weight) * warm
-			top = max(top, w)
+			top, warmest = max(top, w), max(warmest, warm)
 			g.slots = append(g.slots, slot{core: c, weight: w, warm: warm})
 		}
 	}
 	for i := range g.slots {
 		sl := &g.slots[i]
 		sl.weight /= top
+		sl.warm /= warmest
+		sl.core.warmNow = sl.warm
 		sl.stride = max(1, uint64(sl.weight*strideMax))
 		g.total += sl.weight
 		g.uniform = g.uniform && sl.weight == 1

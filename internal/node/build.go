@@ -38,8 +38,8 @@ func build(o Options) *Node {
 
 	// serve
 	n.listeners = transport.NewListeners(o.Log.With("component", "listen"))
-	n.http = httpproxy.NewServer(httpproxy.Options{Snapshot: &n.snapshot, Access: n.access, Tracer: n.tracer, Log: o.Log.With("component", "http")})
-	n.tcp = tcpproxy.NewServer(tcpproxy.Options{Snapshot: &n.snapshot, Access: n.access, Log: o.Log.With("component", "tcp")})
+	n.http = httpproxy.New(httpproxy.Options{Snapshot: &n.snapshot, Access: n.access, Tracer: n.tracer, Log: o.Log.With("component", "http")})
+	n.tcp = tcpproxy.New(tcpproxy.Options{Snapshot: &n.snapshot, Access: n.access, Metrics: n.metrics, Log: o.Log.With("component", "tcp")})
 	return n
 }
 

@@ -119,17 +119,26 @@ func (n *Node) leave(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Drain))
 	defer cancel()
 	n.stopServing()
-	cut := n.http.Drain(ctx) + n.tcp.Drain(ctx)
 	message := "everything in flight ended"
-	if cut > 0 {
-		message = fmt.Sprintf("%d connections were cut when the drain time was over", cut)
+	if err := n.drainProxies(ctx); err != nil {
+		message = "the drain time was over: what was still at work was cut off"
 	}
 	for _, p := range n.pools {
 		p.Close()
 	}
 	n.events.Append(event.Record{Kind: event.NodeStopped, Message: message})
-	n.log.Info("stopped", "cut", cut)
+	n.log.Info("stopped", "work", message)
 	return nil
+}
+
+// drainProxies lets both data planes end their work, side by side.
+func (n *Node) drainProxies(ctx context.Context) error {
+	var wg sync.WaitGroup
+	var http, tcp error
+	wg.Go(func() { http = n.http.Drain(ctx) })
+	wg.Go(func() { tcp = n.tcp.Drain(ctx) })
+	wg.Wait()
+	return errors.Join(http, tcp)
 }
 
 func (n *Node) setState(s api.NodeState) {

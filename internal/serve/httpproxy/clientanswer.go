@@ -140,10 +140,10 @@ func (c *clientConn) writeAll(parts ...[]byte) error {
 	return nil
 }
 
-// Abort implements client: the connection is cut, with a reset where the answer's framing would not show that something is missing.
+// Abort implements client: the connection is closed, with a reset where the answer's own framing would not show that something is missing.
 func (c *clientConn) Abort() {
 	c.over, c.mute = true, true
-	if t, ok := c.Conn.(*net.TCPConn); ok {
+	if t, ok := c.Conn.(*net.TCPConn); ok && c.toClose {
 		_ = t.SetLinger(0)
 	}
 }

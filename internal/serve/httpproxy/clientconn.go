@@ -37,6 +37,7 @@ type clientConn struct {
 	kept     []byte // the block with the head, while the body is read into another
 	headBy   instant
 	since    instant // when the connection fell idle
+	looked   bool    // and was looked at since
 	parsed   int     // length of a head that is parsed but not served yet
 	requests int
 	closing  bool // the answer under way is the last
@@ -84,8 +85,18 @@ func (c *clientConn) serve() {
 	c.release()
 }
 
+// lookAfter is when a connection that fell idle is read from though nothing announced itself: the end of the stream may
+// have come together with the last request, whose announcement served for both.
+const lookAfter = time.Second
+
+// expectIdle begins the wait for a request.
 func (c *clientConn) expectIdle() {
-	c.expect(after(c.since, time.Duration(c.listener.Config.Timeout.Idle)))
+	c.looked = false
+	c.expect(earlier(c.since+int64(lookAfter), c.idleBy()))
+}
+
+func (c *clientConn) idleBy() instant {
+	return after(c.since, time.Duration(c.listener.Config.Timeout.Idle))
 }
 
 // serveSocket is the loop for plain sockets.
@@ -127,7 +138,7 @@ func (c *clientConn) socketStep(fd uintptr) bool {
 			c.over = c.over || c.state == needNone
 			return true
 		}
-		if n < len(room) { // the socket was empty: what comes from now on wakes us
+		if n < len(room) && c.requests > 1 { // the socket was empty: what comes from now on wakes us
 			c.idle()
 			return false
 		}
@@ -178,6 +189,11 @@ func (c *clientConn) goOn(err error) bool {
 		return false
 	}
 	if err, up := c.expired(err); up {
+		if !c.looked && c.in.empty() && err != errInterrupted {
+			c.looked = true
+			c.expect(c.idleBy())
+			return c.idleBy() == 0 || now() < c.idleBy()
+		}
 		if err != errInterrupted && !c.in.empty() {
 			c.listener.Metrics.Refused(telemetry.RefusedTimeout)
 			c.refuse(&http1.Error{Status: 408, Reason: "the request's head did not arrive in time"})

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"runtime/debug"
 	"time"
 
 	"github.com/backstay/backstay/internal/observe/telemetry"
@@ -28,6 +29,7 @@ func (s *Server) handle(p *port, conn net.Conn) {
 	c := s.newClientConn(p, l, conn)
 	s.enter(c, p)
 	defer s.leave(c)
+	defer s.survive(c, conn)
 	if err := c.greet(conn); err != nil {
 		s.log.Debug("connection refused", "listener", p.name, "client", c.remote, "error", err)
 		_ = conn.Close()
@@ -38,6 +40,15 @@ func (s *Server) handle(p *port, conn net.Conn) {
 		return
 	}
 	c.serve()
+}
+
+// survive keeps a mistake in serving one connection from taking all the others down with it.
+func (s *Server) survive(c *clientConn, conn net.Conn) {
+	if r := recover(); r != nil {
+		s.log.Error("a connection was closed because of a mistake in Backstay; please report it",
+			"client", c.remote, "panic", r, "stack", string(debug.Stack()))
+		_ = conn.Close()
+	}
 }
 
 func (s *Server) newClientConn(p *port, l *snapshot.HTTPListener, conn net.Conn) *clientConn {

@@ -201,7 +201,11 @@ func (s *Server) open(ctx context.Context, m *pool.Member, o *opening, t instant
 	if !ok {
 		return nil, &tryError{failure: failConnect, unsent: true, err: errRemoved}
 	}
-	return h.open(ctx, o, t)
+	conn, err := h.open(ctx, o, t)
+	if err != nil {
+		return nil, err
+	}
+	return conn, nil
 }
 
 func (s *Server) newSlot(address, host string) *memberConns {

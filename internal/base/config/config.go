@@ -66,7 +66,11 @@ func (f *findings) parse(text []byte) *Config {
 		return nil
 	}
 	c := &Config{}
-	(&decoder{findings: f}).structure(root, path{}, reflect.ValueOf(c).Elem(), false)
+	d := decoder{findings: f}
+	d.structure(root, path{}, reflect.ValueOf(c).Elem(), false)
+	if d.values > maxValues {
+		return nil
+	}
 	(&validator{findings: f, config: c, parsed: true}).run()
 	return c
 }

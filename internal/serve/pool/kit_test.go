@@ -226,3 +226,12 @@ func isClosed(c <-chan struct{}) bool {
 		return false
 	}
 }
+
+// ejection is a copy of what is known of the member's.
+func (k *kit) ejection(member string) ejection {
+	k.t.Helper()
+	c := k.core(member)
+	k.lock()
+	defer k.unlock()
+	return c.ejection
+}

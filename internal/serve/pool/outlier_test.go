@@ -30,7 +30,8 @@ func TestFailuresInARowEject(t *testing.T) {
 		k.fail("b", 50, telemetry.ClassConnect) // the last one stays
 		k.told()
 		k.near(k.spread(100), 0, map[string]float64{"b": 1})
-		time.Sleep(time.Duration(k.core("a").ejection.lasted) + 10*time.Millisecond)
+		time.Sleep(time.Duration(k.ejection("a").lasted) + 10*time.Millisecond)
+		synctest.Wait()
 		k.told("member.restored a")
 		if st := k.state("a"); st.State != "up" || st.Share > 0.1 || st.Share == 0 {
 			t.Errorf("does not begin slowly: %+v", st)
@@ -43,8 +44,8 @@ func TestEjectionGrowsAndIsForgiven(t *testing.T) {
 		k := newKit(t, "a b", noBreaker)
 		for i, want := range []time.Duration{10, 20, 40, 80, 160, 300, 300} {
 			k.fail("a", 5, telemetry.ClassReset)
-			c := k.core("a")
-			got := time.Duration(c.ejection.until - c.ejection.since)
+			e := k.ejection("a")
+			got := time.Duration(e.until - e.since)
 			if want *= time.Second; got < want*9/10 || got > want*11/10 {
 				t.Fatalf("ejection %d lasts %v, want about %v", i+1, got, want)
 			}
@@ -52,8 +53,8 @@ func TestEjectionGrowsAndIsForgiven(t *testing.T) {
 		}
 		time.Sleep(2 * time.Hour)
 		k.fail("a", 5, telemetry.ClassReset)
-		if c := k.core("a"); c.ejection.times != 1 {
-			t.Errorf("after two good hours it counts as ejection %d", c.ejection.times)
+		if e := k.ejection("a"); e.times != 1 {
+			t.Errorf("after two good hours it counts as ejection %d", e.times)
 		}
 	})
 }
@@ -134,7 +135,7 @@ func TestFailureRateAgainstSiblings(t *testing.T) {
 func (k *kit) traffic(d time.Duration, latency map[string]time.Duration) {
 	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		for _, m := range k.eps {
-			if c := k.core(m.Name); c.ejection.until == 0 {
+			if k.ejection(m.Name).until == 0 {
 				k.succeed(m.Name, 1, latency[m.Name])
 			}
 		}

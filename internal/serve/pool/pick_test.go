@@ -89,6 +89,8 @@ func TestFasterMemberGetsMore(t *testing.T) {
 			synctest.Wait()
 		}
 		time.Sleep(time.Minute)
+		mu.Lock()
+		defer mu.Unlock()
 		if done["fast"]+done["slow"] != 3200 || done["fast"] < 5*done["slow"] {
 			t.Errorf("done %v", done)
 		}

@@ -39,8 +39,8 @@ func TestSlowStart(t *testing.T) {
 			want(0.55)
 			time.Sleep(5*time.Second + time.Millisecond)
 			want(1)
-			if k.core("c").warmSince != 0 {
-				t.Error("still in its slow start")
+			if st := k.state("c"); st.Evidence != "3 of 3 probes" {
+				t.Errorf("still in its slow start: %q", st.Evidence)
 			}
 		})
 	}

@@ -96,6 +96,10 @@ func (s *show) run(ctx context.Context) error {
 				stop()
 			}
 			done = nil
+		case <-s.stage.ended:
+			problem = fmt.Errorf("the node's process ended by itself; it said:\n%s", s.stage.said())
+			running = false
+			stop()
 		case <-playing.Done():
 			running = false
 		}

@@ -26,6 +26,7 @@ type stage struct {
 	listen  string
 	members map[string]*sample
 	node    *exec.Cmd
+	ended   chan struct{} // closed when the node's process has ended
 	log     *os.File
 }
 
@@ -81,6 +82,8 @@ func (s *stage) Start(ctx context.Context) error {
 	if err := s.node.Start(); err != nil {
 		return fmt.Errorf("start the node: %w", err)
 	}
+	s.ended = make(chan struct{})
+	go func() { _ = s.node.Wait(); close(s.ended) }() // how it ended is in its log
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if st, err := api.Dial(s.socket).Status(ctx); err == nil && st.State == api.NodeReady {
 			return nil
@@ -89,8 +92,16 @@ func (s *stage) Start(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	said, _ := os.ReadFile(s.log.Name())
-	return fmt.Errorf("the node did not become ready within 10s; it said:\n%s", said)
+	return fmt.Errorf("the node did not become ready within 10s; it said:\n%s", s.said())
+}
+
+// said is the end of the node's log.
+func (s *stage) said() string {
+	text, err := os.ReadFile(s.log.Name())
+	if err != nil {
+		return err.Error()
+	}
+	return string(text[max(0, len(text)-4000):])
 }
 
 // startMember starts a sample member and waits until it listens.
@@ -132,15 +143,13 @@ func (s *stage) kill(name string) error {
 
 // Close ends every process of the stage and removes its folder.
 func (s *stage) Close() {
-	if s.node != nil && s.node.Process != nil {
-		_ = s.node.Process.Signal(syscall.SIGTERM)
-		ended := make(chan struct{})
-		go func() { _ = s.node.Wait(); close(ended) }()
+	if s.ended != nil {
+		_ = s.node.Process.Signal(syscall.SIGTERM) // fails where it has ended by itself
 		select {
-		case <-ended:
+		case <-s.ended:
 		case <-time.After(5 * time.Second):
 			_ = s.node.Process.Kill()
-			<-ended
+			<-s.ended
 		}
 	}
 	for _, m := range s.members {

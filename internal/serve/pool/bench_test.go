@@ -49,7 +49,7 @@ func BenchmarkPick(b *testing.B) {
 					if err != nil {
 						b.Fatal(err)
 					}
-					m.core.inFlight.Add(-1)
+					m.core.end(false)
 				}
 			})
 		}
@@ -87,7 +87,7 @@ func BenchmarkParallel(b *testing.B) {
 					if err != nil {
 						b.Fatal(err)
 					}
-					m.core.inFlight.Add(-1)
+					m.core.end(false)
 				}
 			})
 		})

@@ -203,7 +203,7 @@ func (s *Service) breakerChanged(c *core, change resilience.BreakerChange) {
 		if c != nil {
 			now := s.now()
 			c.warm(now)
-			c.begin(now)
+			c.renew(now)
 		}
 	}
 	s.record(r)

@@ -64,7 +64,7 @@ func (s *Service) restore(c *core, now int64, why string) {
 	e.until, e.ended = 0, now
 	e.byProbe = false
 	c.warm(now)
-	c.begin(now)
+	c.renew(now)
 	s.record(event.Record{Kind: event.MemberRestored, Member: c.name, Evidence: why,
 		Message: fmt.Sprintf("Member %s of service %s is back from its ejection.", c.name, s.name)})
 }

@@ -54,7 +54,7 @@ func (s *Service) setHealth(c *core, st health.Status) {
 		r.Kind, r.Message = event.MemberUp, fmt.Sprintf("Member %s of service %s is up.", c.name, s.name)
 		if from != health.Unknown || c.awaiting {
 			c.warm(now)
-			c.begin(now)
+			c.renew(now)
 		}
 		c.awaiting = false
 	case health.Down:
@@ -68,8 +68,8 @@ func (s *Service) setHealth(c *core, st health.Status) {
 	s.record(r)
 }
 
-// begin makes the member one that nothing is known of by traffic, but for what is slow to learn.
-func (c *core) begin(now int64) {
+// renew makes the member one that nothing is known of by traffic, but for what is slow to learn.
+func (c *core) renew(now int64) {
 	c.forget(now)
 	c.recent.clear()
 	c.streak.Store(0)
@@ -123,10 +123,10 @@ func (s *Service) drain(c *core, drain bool) {
 	}
 	c.draining, c.drainSince = drain, s.now()
 	r := event.Record{Member: c.name, Kind: event.MemberDrained,
-		Message: fmt.Sprintf("Member %s of service %s is drained: no new requests, %d at work.", c.name, s.name, c.inFlight.Load())}
+		Message: fmt.Sprintf("Member %s of service %s is drained: no new requests, %d at work.", c.name, s.name, c.inFlight())}
 	if !drain {
 		c.warm(c.drainSince)
-		c.begin(c.drainSince)
+		c.renew(c.drainSince)
 		r.Kind, r.Message = event.MemberResumed, fmt.Sprintf("Member %s of service %s is taken back.", c.name, s.name)
 	}
 	s.record(r)

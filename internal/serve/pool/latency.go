@@ -12,6 +12,9 @@ const (
 	// slow for a moment is tried again after 20 s instead of 70 s, and one that still is costs one slow answer.
 	fading = float64(3 * time.Second)
 	fresh  = int64(10 * time.Millisecond) // not faded yet
+	// settled is how old the estimate must be for an answer below it to be worth a write: it would count for less than 0.04 %, and
+	// the cache line stays with all cores.
+	settled = int64(time.Millisecond)
 
 	failureAtLeast = int64(time.Millisecond)
 	failureAtMost  = int64(time.Second)
@@ -21,12 +24,41 @@ const (
 
 // load is what the balancer compares members by. It fills one cache line, which every try writes and every pick reads.
 type load struct {
-	inFlight atomic.Int64
-	silent   atomic.Int64 // when a try began since which nothing has come back; 0: none
-	latency  atomic.Int64 // peak EWMA in nanoseconds; 0: not measured yet
-	stamp    atomic.Int64 // when latency was written
-	reborn   atomic.Int64 // when the member last began anew: what was begun before says nothing about it
+	work    atomic.Int64 // tries at work, and in the upper half those of them that nothing has come back for
+	since   atomic.Int64 // when the first of those that wait began; 0: none since the member began anew
+	latency atomic.Int64 // peak EWMA in nanoseconds; 0: not measured yet
+	stamp   atomic.Int64 // when latency was written
+	reborn  atomic.Int64 // when the member last began anew: what was begun before says nothing about it
 }
+
+const (
+	oneTry  = 1
+	oneWait = 1 << 32
+)
+
+// inFlight is how many tries are at work.
+func (l *load) inFlight() int64 { return l.work.Load() & (oneWait - 1) }
+
+// begin counts a try, and says how many there are now. now is 0 where the policy does not look at silences.
+func (l *load) begin(now int64) int64 {
+	w := l.work.Add(oneTry + oneWait)
+	if now != 0 && (w>>32 == 1 || l.since.Load() == 0) {
+		l.since.Store(now)
+	}
+	return w & (oneWait - 1)
+}
+
+// end takes a try off again.
+func (l *load) end(answered bool) {
+	if answered {
+		l.work.Add(-oneTry)
+		return
+	}
+	l.work.Add(-oneTry - oneWait)
+}
+
+// untold says whether the member has been given a try that it has not answered yet, since it began anew.
+func (l *load) untold() bool { return l.work.Load()>>32 > 0 && l.since.Load() != 0 }
 
 // expected is how long an answer is expected to take, in nanoseconds; 0 where nothing is known.
 //
@@ -39,12 +71,12 @@ func (l *load) expected(now int64) float64 {
 	if e == 0 {
 		return 0
 	}
-	f := float64(e)
-	if idle := now - l.stamp.Load(); idle > fresh {
+	f, stamp := float64(e), l.stamp.Load()
+	if idle := now - stamp; idle > fresh {
 		f *= fade(idle)
 	}
-	if since := l.silent.Load(); since != 0 {
-		f = max(f, float64(now-since))
+	if l.untold() {
+		f = max(f, float64(now-max(l.since.Load(), stamp)))
 	}
 	return f
 }
@@ -64,8 +96,12 @@ func (l *load) answered(now, took int64) {
 	for {
 		old := l.latency.Load()
 		next := took
-		if took < old {
-			keep := fade(now - l.stamp.Load())
+		if took <= old {
+			age := now - l.stamp.Load()
+			if age < settled {
+				return
+			}
+			keep := fade(age)
 			next = max(1, int64(float64(old)*keep+float64(took)*(1-keep)))
 		}
 		if l.latency.CompareAndSwap(old, next) {
@@ -73,7 +109,6 @@ func (l *load) answered(now, took int64) {
 		}
 	}
 	l.stamp.Store(now)
-	l.heard()
 }
 
 // waited takes the time that a try was given up after: an answer would have taken at least that long.
@@ -99,18 +134,11 @@ func (l *load) failed(now, took int64) {
 	l.stamp.Store(now)
 }
 
-// heard ends a silence.
-func (l *load) heard() {
-	if l.silent.Load() != 0 {
-		l.silent.Store(0)
-	}
-}
-
 // forget makes the member one that was never measured.
 func (l *load) forget(now int64) {
 	l.reborn.Store(now)
 	l.latency.Store(0)
-	l.heard()
+	l.since.Store(0)
 }
 
 // stale says whether a try that ended now after took was begun before the member began anew.

@@ -58,9 +58,7 @@ func (m *Member) Done(o Outcome) {
 		}
 		m.permit.Done(resilience.Ignored, o.Took)
 	}
-	if c.inFlight.Add(-1) <= 0 {
-		c.heard()
-	}
+	c.end(o.Answered)
 	if s.held.Load() > 0 {
 		s.room()
 	}
@@ -71,6 +69,7 @@ func (m *Member) Done(o Outcome) {
 // Done that has Outcome.Answered set.
 func (m *Member) Answered(took time.Duration) {
 	m.core.learnAnswer(m, m.core.service.now(), took)
+	m.core.work.Add(-oneWait)
 }
 
 // Name is the member's name, unique in its service.
@@ -130,9 +129,6 @@ func (c *core) learnFailure(m *Member, now int64, o Outcome) {
 		return
 	}
 	c.load.failed(now, int64(o.Took))
-	if o.Reason != telemetry.ClassTimeout { // a timeout is silence, anything else is an answer of a kind
-		c.heard()
-	}
 	s := c.service
 	by := &s.view.Load().outlier
 	if !by.on {

@@ -81,17 +81,14 @@ func (s *Service) turnGroup(v *view) *group {
 // take counts a request in flight on the member and takes the permit of its breaker; nil where there is no room or no permit. now is 0
 // where the policy does not look at silences.
 func (s *Service) take(v *view, c *core, now int64) *Member {
-	if n := c.inFlight.Add(1); v.limit > 0 && n > v.limit {
-		c.inFlight.Add(-1)
+	if n := c.load.begin(now); v.limit > 0 && n > v.limit {
+		c.end(false)
 		return nil
 	}
 	m, err := c.allow()
 	if err != nil {
-		c.inFlight.Add(-1)
+		c.end(false)
 		return nil
-	}
-	if now != 0 && c.silent.Load() == 0 {
-		c.silent.CompareAndSwap(0, now)
 	}
 	if v.panics && c.unsound.Load() {
 		s.metrics.Count(telemetry.Panicked)

@@ -33,7 +33,7 @@ func (s *Service) pickHash(v *view, q *Query) *Member {
 		if w := sl.warm; w < 1 && float64(mix(key^sl.core.tag)>>11)/(1<<53) >= w {
 			continue
 		}
-		if n := sl.core.inFlight.Load(); n > 0 {
+		if n := sl.core.inFlight(); n > 0 {
 			if fair < 0 {
 				fair = g.fair()
 			}
@@ -55,7 +55,7 @@ func (g *group) fair() float64 {
 	var weight float64
 	few := g.slots[:min(len(g.slots), 64)]
 	for i := range few {
-		load += few[i].core.inFlight.Load()
+		load += few[i].core.inFlight()
 		weight += few[i].weight
 	}
 	return float64(load+1) / weight

@@ -30,12 +30,12 @@ func (s *Service) pickLoad(v *view, q *Query) *Member {
 // cost is what sending another request to a member is expected to cost: its latency for each request it has at work by weight, or
 // for least_requests only how many it has.
 func (v *view) cost(sl *slot, now int64) float64 {
-	n := float64(sl.core.inFlight.Load())
+	n := float64(sl.core.inFlight())
 	if v.policy != leastLatency {
 		return n / sl.weight
 	}
 	latency := sl.core.expected(now)
-	if latency == 0 && n > 0 && sl.core.silent.Load() != 0 {
+	if latency == 0 && sl.core.untold() {
 		return unmeasured * n / sl.weight
 	}
 	return latency * (1 + n/sl.weight)

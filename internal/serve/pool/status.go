@@ -63,7 +63,7 @@ func (s *Service) Status() ServiceStatus {
 		}
 	}
 	for _, c := range s.leaving {
-		st.InFlight += c.inFlight.Load()
+		st.InFlight += c.inFlight()
 	}
 	switch {
 	case !s.serves(v):
@@ -80,7 +80,7 @@ func (s *Service) Status() ServiceStatus {
 // describe is the member's part of the status.
 func (c *core) describe(v *view, now int64) MemberStatus {
 	m := MemberStatus{
-		Name: c.name, Address: c.address, Zone: c.origin.Load().zone, Check: c.stateOf(v.settings), InFlight: c.inFlight.Load(),
+		Name: c.name, Address: c.address, Zone: c.origin.Load().zone, Check: c.stateOf(v.settings), InFlight: c.inFlight(),
 		Latency: c.expected(now) / 1e9, Share: math.Float64frombits(c.share.Load()), Weight: c.weight, Priority: c.priority,
 		Requests: c.calls.Load(), Failures: c.failures.Load(),
 	}
@@ -99,7 +99,7 @@ func (c *core) state(v *view, now int64, b resilience.BreakerSnapshot) (state st
 	switch e := &c.ejection; {
 	case c.draining:
 		state = "draining"
-		if c.inFlight.Load() == 0 {
+		if c.inFlight() == 0 {
 			state = "drained"
 		}
 		return state, s.at(c.drainSince), "drained by operator"
@@ -164,7 +164,7 @@ func (c *core) sample() telemetry.MemberSample {
 	defer s.unlock()
 	now, set := s.now(), s.view.Load().settings
 	sample := telemetry.MemberSample{
-		InFlight: c.inFlight.Load(), Up: c.sound(set), Ejected: c.ejection.until != 0, Draining: c.draining,
+		InFlight: c.inFlight(), Up: c.sound(set), Ejected: c.ejection.until != 0, Draining: c.draining,
 		Latency: time.Duration(c.expected(now)), Share: math.Float64frombits(c.share.Load()),
 	}
 	if b := c.breaker.Load(); b != nil {

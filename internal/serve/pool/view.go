@@ -42,7 +42,7 @@ type turns struct {
 	_ pad
 }
 
-func (v *view) hasRoom(c *core) bool { return v.limit <= 0 || c.inFlight.Load() < v.limit }
+func (v *view) hasRoom(c *core) bool { return v.limit <= 0 || c.inFlight() < v.limit }
 
 // rebuild makes the view anew: ends what is over, decides who is eligible, shares the traffic out and tells what has changed.
 // The caller holds the lock.

@@ -138,4 +138,6 @@ func count(n int, noun string) string {
 }
 
 // indent puts two blanks before each line.
-func indent(s string) string { return "  " + strings.ReplaceAll(strings.TrimRight(s, "\n"), "\n", "\n  ") }
+func indent(s string) string {
+	return "  " + strings.ReplaceAll(strings.TrimRight(s, "\n"), "\n", "\n  ")
+}

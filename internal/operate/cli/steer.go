@@ -86,7 +86,9 @@ func (a *app) resumeCommand() *cobra.Command {
 }
 
 // let says whether a member is let go.
-func let(m api.MemberStatus) bool { return m.State == api.MemberDraining || m.State == api.MemberDrained }
+func let(m api.MemberStatus) bool {
+	return m.State == api.MemberDraining || m.State == api.MemberDrained
+}
 
 func (a *app) steer(ctx context.Context, member string, do func(*api.Client, context.Context, string) error) error {
 	ctx, cancel := short(ctx)
@@ -104,7 +106,7 @@ func (a *app) waitDrained(ctx context.Context, member string) error {
 		if err == nil {
 			m, found := find(s, member)
 			switch {
-			case !found || m.State == api.MemberDrained:
+			case !found || let(m) && m.InFlight == 0:
 				a.printf("%s is drained\n", member)
 				return nil
 			case !let(m):

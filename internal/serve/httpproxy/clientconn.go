@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -33,6 +34,7 @@ type clientConn struct {
 	secure   bool
 	trusted  bool
 
+	guard    guard
 	in       window
 	kept     []byte // the block with the head, while the body is read into another
 	headBy   instant
@@ -43,6 +45,8 @@ type clientConn struct {
 	closing  bool // the answer under way is the last
 	linger   bool // the client may be sending still: let it see the answer before the connection goes
 	over     bool
+	other    bool                      // the client speaks HTTP/2, as it turned out
+	two      atomic.Pointer[http2Conn] // its connection, then
 
 	request  *http1.Request // of the exchange
 	exchange *exchange      // lent while there is something to do
@@ -81,6 +85,12 @@ func (c *clientConn) serve() {
 		c.serveSocket()
 	} else {
 		c.serveStream()
+	}
+	if c.other {
+		preface := append([]byte(nil), c.in.bytes()...)
+		c.in.r = c.in.w
+		c.idle()
+		c.server.http2(c, preface)
 	}
 	c.release()
 }
@@ -244,8 +254,7 @@ func (c *clientConn) parse() (int, error) {
 	if c.requests == 0 && c.in.buf[c.in.r] == 'P' {
 		is, undecided := http1.IsHTTP2Preface(c.in.bytes())
 		if is && c.listener.Config.HTTP2 && c.server.http2 != nil {
-			c.over = true
-			c.server.http2(c, c.in.bytes())
+			c.over, c.other = true, true
 			return 0, nil
 		}
 		if undecided {
@@ -328,6 +337,7 @@ func (c *clientConn) begin() *exchange {
 	e := c.exchange
 	e.server, e.ctx, e.client, e.request, e.listener = c.server, c.ctx, c, c.request, c.listener
 	e.remote, e.local, e.peer, e.secure, e.trusted, e.said = c.remote, c.local, c.peer, c.secure, c.trusted, c.said
+	e.guard = &c.guard
 	e.proto = "HTTP/1.1"
 	if c.request.Minor == 0 {
 		e.proto = "HTTP/1.0"

@@ -19,6 +19,9 @@ type exchange struct {
 
 	// The client's side, set before run.
 	ctx      context.Context // done when the client is gone or the node gives up on it
+	mayLeave bool            // ctx may be done any time: what waits for a member is interrupted then
+	unwatch  func()          // ends that for the stream
+	guard    *guard          // interrupts the stream when the node cuts the client off; may be nil
 	client   client
 	request  *http1.Request
 	listener *snapshot.HTTPListener
@@ -96,7 +99,7 @@ func (p *exchanges) get() *exchange {
 }
 
 func (p *exchanges) put(e *exchange) {
-	e.client, e.ctx, e.member = nil, nil, nil
+	e.client, e.ctx, e.member, e.mayLeave, e.guard = nil, nil, nil, false, nil
 	e.own.Reset()
 	p.pool.Put(e)
 }
@@ -173,4 +176,34 @@ func (e *exchange) bounded() (context.Context, context.CancelFunc) {
 		return e.ctx, func() {}
 	}
 	return context.WithDeadline(e.ctx, epochTime(e.by))
+}
+
+// A guard holds the stream that an exchange waits for, so that others can end the wait.
+type guard struct {
+	mu     sync.Mutex
+	stream stream
+	cut    bool
+}
+
+// set says which stream that is, nil for none.
+func (g *guard) set(s stream) {
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stream = s
+	if g.cut && s != nil {
+		s.Interrupt()
+	}
+}
+
+// interrupt ends the wait, and those that would follow.
+func (g *guard) interrupt() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.cut = true
+	if g.stream != nil {
+		g.stream.Interrupt()
+	}
 }

@@ -1,6 +1,7 @@
 package httpproxy
 
 import (
+	"context"
 	"errors"
 	"io"
 	"time"
@@ -123,6 +124,8 @@ func (e *exchange) ask1(began instant, fresh bool) error {
 	if e.stream, err = e.open(began, fresh); err != nil {
 		return err
 	}
+	e.watch()
+	e.guard.set(e.stream)
 	e.body.rewind()
 	first := piece{}
 	if e.body.Ready() {
@@ -199,6 +202,12 @@ func (e *exchange) judged(took time.Duration) pool.Outcome {
 
 // relay passes the body of the answer on, piece by piece.
 func (e *exchange) relay(o pool.Outcome) {
+	if !e.stream.Ready() { // the head does not wait for a body that may take its time
+		if err := e.client.Write(piece{}); err != nil {
+			e.clientGone(o)
+			return
+		}
+	}
 	for {
 		p, err := e.stream.Next()
 		if err != nil {
@@ -227,6 +236,10 @@ func (e *exchange) relay(o pool.Outcome) {
 
 // memberBroke ends an exchange whose answer broke off: the client must not take what it has for the whole.
 func (e *exchange) memberBroke(o pool.Outcome, err error) {
+	if e.ctx.Err() != nil {
+		e.clientGone(o)
+		return
+	}
 	e.broken, e.note = true, "member: "+err.Error()
 	e.client.Abort()
 	_ = e.stopPump() // the answer is over either way
@@ -250,8 +263,30 @@ func (e *exchange) clientGone(o pool.Outcome) {
 // dropStream gives the stream back, or the connection up where the answer was not read to its end.
 func (e *exchange) dropStream() {
 	if e.stream != nil {
+		if e.unwatch != nil {
+			e.unwatch()
+			e.unwatch = nil
+		}
+		e.guard.set(nil)
 		e.stream.Close()
 		e.stream = nil
+	}
+}
+
+// watch has the stream interrupted when the client leaves. Clients of HTTP/1 are not watched: they are seen to be gone when they are written to.
+func (e *exchange) watch() {
+	if !e.mayLeave {
+		return
+	}
+	s, done := e.stream, make(chan struct{})
+	stop := context.AfterFunc(e.ctx, func() {
+		defer close(done)
+		s.Interrupt()
+	})
+	e.unwatch = func() {
+		if !stop() {
+			<-done
+		}
 	}
 }
 

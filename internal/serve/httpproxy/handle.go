@@ -96,4 +96,16 @@ func (c *clientConn) greet(conn net.Conn) error {
 }
 
 // wind implements session.
-func (c *clientConn) wind() { c.wake() }
+func (c *clientConn) wind() {
+	if h := c.two.Load(); h != nil {
+		h.wind()
+		return
+	}
+	c.wake()
+}
+
+// interrupt implements session.
+func (c *clientConn) interrupt() {
+	c.link.interrupt()
+	c.guard.interrupt()
+}

@@ -22,6 +22,11 @@ func (e *exchange) judgeFailure(err error, took time.Duration) verdict {
 		e.failClient(client.err)
 		return finished
 	}
+	if e.ctx.Err() != nil {
+		e.member.Done(pool.Outcome{Result: pool.Ignored, Took: took, Reason: telemetry.ClassCanceled})
+		e.failContext()
+		return finished
+	}
 	e.member.Done(pool.Outcome{Result: pool.Failed, Took: took, Reason: classOf(err)})
 	e.tried = append(e.tried, e.member)
 	failed := tryErrorIn(err)

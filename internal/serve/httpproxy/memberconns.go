@@ -24,6 +24,8 @@ type memberConns struct {
 	address string
 	host    string // the DNS name that address was looked up from, where it was
 
+	mux mux // those over HTTP/2
+
 	mu     sync.Mutex
 	idle   []*memberConn
 	keep   int           // how many may be idle
@@ -102,6 +104,7 @@ func (h *memberConns) Close() error {
 	idle := h.idle
 	h.idle, h.closed = nil, true
 	h.mu.Unlock()
+	h.mux.close()
 	for _, m := range idle {
 		h.close(m)
 	}
@@ -119,6 +122,7 @@ func (h *memberConns) sweep(t instant) {
 	old := append([]*memberConn(nil), h.idle[:n]...)
 	h.idle = append(h.idle[:0], h.idle[n:]...)
 	h.mu.Unlock()
+	h.mux.sweep(t)
 	for _, m := range old {
 		h.close(m)
 	}

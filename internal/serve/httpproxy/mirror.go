@@ -42,11 +42,12 @@ func (e *exchange) mirror() {
 	if e.body.whole {
 		r.body = append(r.body[:0], e.body.piece.Data...)
 	}
-	e.server.work.Add(1)
+	s := e.server
+	s.work.Add(1)
 	go func() {
-		defer e.server.work.Done()
-		defer func() { <-e.server.mirrors }()
-		e.server.reflect(r)
+		defer s.work.Done()
+		defer func() { <-s.mirrors }()
+		s.reflect(r)
 	}()
 	m.Service.Metrics.Count(telemetry.Mirrored)
 }

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/net/http2"
+
 	"github.com/backstay/backstay/internal/observe/telemetry"
 	"github.com/backstay/backstay/internal/serve/pool"
 	"github.com/backstay/backstay/internal/serve/snapshot"
@@ -48,6 +50,8 @@ type Server struct {
 	work  sync.WaitGroup
 
 	http2 func(c *clientConn, preface []byte) // serves a client's HTTP/2 connection; nil where that is not offered
+
+	muxing *http2.Transport // HTTP/2 to members
 }
 
 // A session is a client's connection, whatever it speaks.
@@ -80,6 +84,7 @@ func New(o Options) *Server {
 		mirrors: make(chan struct{}, o.Mirrors),
 		conns:   map[session]*port{}, slots: map[*memberConns]struct{}{},
 	}
+	s.http2, s.muxing = s.serveHTTP2, newMuxTransport()
 	s.ctx, s.cut = context.WithCancel(context.Background())
 	return s
 }
@@ -201,6 +206,9 @@ func (s *Server) open(ctx context.Context, m *pool.Member, o *opening, t instant
 	if !ok {
 		return nil, &tryError{failure: failConnect, unsent: true, err: errRemoved}
 	}
+	if o.service.HTTP2 {
+		return h.mux.open(ctx, m, o, t)
+	}
 	conn, err := h.open(ctx, o, t)
 	if err != nil {
 		return nil, err
@@ -210,6 +218,7 @@ func (s *Server) open(ctx context.Context, m *pool.Member, o *opening, t instant
 
 func (s *Server) newSlot(address, host string) *memberConns {
 	h := &memberConns{server: s, address: address, host: host}
+	h.mux.home = h
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.slots[h] = struct{}{}

@@ -1,0 +1,276 @@
+package httpproxy
+
+import (
+	"context"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/backstay/backstay/internal/observe/health"
+)
+
+func TestHolding(t *testing.T) {
+	const yaml = `
+services:
+  - name: web
+    members: [{address: %q}]
+    check: {tcp: {}}
+    balance: {panic: 0%%}
+    hold: {for: 5s}
+listeners:
+  - listen: 127.0.0.1:0
+    routes: [{service: web}]
+`
+	b := newBackend(t, echo)
+	k := start(t, yaml, b.addr)
+	k.pool("web").SetHealth(b.addr, health.Status{State: health.Down, Since: time.Now()})
+	w := k.dial().send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
+	for k.pool("web").Status().Held == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	k.pool("web").SetHealth(b.addr, health.Status{State: health.Up, Since: time.Now()})
+	w.expect("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc")
+}
+
+func TestHoldingEnds(t *testing.T) {
+	const yaml = `
+services:
+  - name: web
+    members: [{address: %q}]
+    check: {tcp: {}}
+    balance: {panic: 0%%}
+    hold: {for: 50ms}
+listeners:
+  - listen: 127.0.0.1:0
+    routes: [{service: web}]
+`
+	b := newBackend(t, echo)
+	k := start(t, yaml, b.addr)
+	k.pool("web").SetHealth(b.addr, health.Status{State: health.Down, Since: time.Now()})
+	head := k.dial().send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").head()
+	if !strings.HasPrefix(head, "HTTP/1.1 503 ") || !strings.Contains(head, "Retry-After: 1\r\n") {
+		t.Errorf("got %q", head)
+	}
+}
+
+func TestFallback(t *testing.T) {
+	const yaml = `
+services:
+  - name: web
+    members: [{address: %q}]
+    hold: 0s
+    fallback: [{respond: {status: 200, body: '[]'}}]
+listeners:
+  - listen: 127.0.0.1:0
+    routes: [{service: web}]
+`
+	k := start(t, yaml, deadAddress(t))
+	w := k.dial()
+	for range 3 {
+		w.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").
+			expect("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nBackstay-Fallback: respond\r\nContent-Length: 2\r\n\r\n[]")
+	}
+}
+
+func TestLimit(t *testing.T) {
+	const yaml = `
+services:
+  - name: web
+    members: [{address: %q}]
+    limit: {concurrency: 1, queue: 1, wait: 5s}
+listeners:
+  - listen: 127.0.0.1:0
+    routes: [{service: web}]
+`
+	release := make(chan struct{})
+	b := newBackend(t, func(b *backend, w *wire) {
+		for {
+			if _, ok := b.request(w); !ok {
+				return
+			}
+			<-release
+			_, _ = io.WriteString(w.Conn, okAnswer)
+		}
+	})
+	k := start(t, yaml, b.addr)
+	const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+	first := k.dial().send(get)
+	for b.heads.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	second := k.dial().send(get)
+	for k.pool("web").Status().Queued == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if head := k.dial().send(get).head(); !strings.HasPrefix(head, "HTTP/1.1 503 ") || !strings.Contains(head, "Retry-After") {
+		t.Errorf("got %q", head)
+	}
+	close(release)
+	first.expect(okAnswer)
+	second.expect(okAnswer)
+}
+
+func TestServiceBreaker(t *testing.T) {
+	const yaml = `
+services:
+  - name: web
+    members: [{address: %q}]
+    retry: 1
+    breaker: {service: true, consecutive: 3, reset: 1m}
+    outlier: {off: true}
+listeners:
+  - listen: 127.0.0.1:0
+    routes: [{service: web}]
+`
+	b := newBackend(t, answering("HTTP/1.1 500 no\r\nContent-Length: 0\r\n\r\n"))
+	k := start(t, yaml, b.addr)
+	w := k.dial()
+	for range 3 {
+		w.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("HTTP/1.1 500 no\r\nContent-Length: 0\r\n\r\n")
+	}
+	if head := w.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").head(); !strings.HasPrefix(head, "HTTP/1.1 503 ") {
+		t.Errorf("got %q", head)
+	}
+	if n := b.heads.Load(); n != 3 {
+		t.Errorf("the member saw %d requests, want 3", n)
+	}
+}
+
+func TestTotalTimeout(t *testing.T) {
+	b := newBackend(t, func(b *backend, w *wire) {
+		if _, ok := b.request(w); ok {
+			_, _ = io.Copy(io.Discard, w.r)
+		}
+	})
+	k := start(t, strings.Replace(oneService, "members:", "timeout: {total: 100ms}\n    members:", 1), b.addr)
+	began := time.Now()
+	head := k.dial().send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").head()
+	if took := time.Since(began); !strings.HasPrefix(head, "HTTP/1.1 504 ") || took < 90*time.Millisecond || took > 2*time.Second {
+		t.Errorf("after %v: %q", took, head)
+	}
+}
+
+// TestKilledMember: under load, one of three members dies; no client of GET sees an error.
+func TestKilledMember(t *testing.T) {
+	const yaml = `
+services:
+  - name: web
+    members: [{address: %q}, {address: %q}, {address: %q}]
+listeners:
+  - listen: 127.0.0.1:0
+    routes: [{service: web}]
+`
+	a, b, c := newBackend(t, echo), newBackend(t, echo), newBackend(t, echo)
+	k := start(t, yaml, a.addr, b.addr, c.addr)
+	var clients sync.WaitGroup
+	killed := make(chan struct{})
+	for range 16 {
+		clients.Go(func() {
+			w := k.dial()
+			after := 0
+			for after < 100 {
+				if head := w.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").head(); !strings.HasPrefix(head, "HTTP/1.1 200 ") {
+					t.Errorf("a client saw %q", head)
+					return
+				}
+				select {
+				case <-killed:
+					after++
+				default:
+				}
+			}
+		})
+	}
+	for a.heads.Load() < 200 {
+		time.Sleep(time.Millisecond)
+	}
+	a.kill()
+	close(killed)
+	clients.Wait()
+}
+
+func TestDrain(t *testing.T) {
+	release := make(chan struct{})
+	b := newBackend(t, func(b *backend, w *wire) {
+		for {
+			head, ok := b.request(w)
+			if !ok {
+				return
+			}
+			if strings.Contains(head, "/slow") {
+				<-release
+			}
+			_, _ = io.WriteString(w.Conn, okAnswer)
+		}
+	})
+	k := start(t, oneService, b.addr)
+	idle := k.dial().send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect(okAnswer)
+	untouched := k.dial()
+	slow := k.dial().send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+	for b.heads.Load() < 2 {
+		time.Sleep(time.Millisecond)
+	}
+	k.stop() // as on SIGTERM: no more connections, and those there are end
+	done := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		done <- k.server.Drain(ctx)
+	}()
+	if rest := idle.rest() + untouched.rest(); rest != "" {
+		t.Errorf("idle connections got %q", rest)
+	}
+	close(release)
+	if got := slow.rest(); got != strings.Replace(okAnswer, "\r\n\r\n", "\r\nConnection: close\r\n\r\n", 1) {
+		t.Errorf("got %q", got)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDrainThatTakesTooLong(t *testing.T) {
+	b := newBackend(t, func(b *backend, w *wire) {
+		b.request(w)
+		_, _ = io.Copy(io.Discard, w.r)
+	})
+	k := start(t, oneService, b.addr)
+	w := k.dial().send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	for b.heads.Load() < 1 {
+		time.Sleep(time.Millisecond)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	if err := k.server.Drain(ctx); err == nil {
+		t.Error("no word of the request that was cut off")
+	}
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	_, _ = io.ReadAll(w.r)
+}
+
+// TestReload: connections survive a reload, and the next request finds the new picture.
+func TestReload(t *testing.T) {
+	a, b := newBackend(t, answering(okAnswer)), newBackend(t, echo)
+	const yaml = `
+services:
+  - name: web
+    members: [{address: %q}]
+listeners:
+  - name: front
+    listen: 127.0.0.1:0
+    routes: [{service: web}]
+`
+	k := start(t, yaml, a.addr)
+	w := k.dial()
+	for range 20 {
+		w.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect(okAnswer)
+		k.load(yaml, b.addr)
+		w.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		k.load(yaml, a.addr)
+	}
+}

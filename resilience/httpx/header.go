@@ -1,0 +1,151 @@
+// Package httpx puts the policies of package resilience around HTTP: Transport around the requests a program sends, Handler around those it serves.
+//
+// Between the two, three headers tell the next process what it cannot know, and one tells the one before:
+//
+//	Backstay-Attempt: 2        this is the second try: do not multiply it by tries of your own
+//	Backstay-Timeout: 250      the answer is of no use after so many milliseconds
+//	Backstay-Priority: 2.17    how much it matters: class and level
+//	Backstay-Retry: no         (in an answer) tried again in vain already: do not try again
+package httpx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/backstay/backstay/resilience"
+)
+
+// The headers.
+const (
+	AttemptHeader  = "Backstay-Attempt"
+	TimeoutHeader  = "Backstay-Timeout"
+	PriorityHeader = "Backstay-Priority"
+	RetryHeader    = "Backstay-Retry"
+)
+
+// setHeaders tells the other side what the context knows.
+func setHeaders(ctx context.Context, h http.Header) {
+	if n := resilience.AttemptOf(ctx); n > 1 {
+		h.Set(AttemptHeader, strconv.Itoa(n))
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		h.Set(TimeoutHeader, strconv.FormatInt(max(time.Until(deadline).Milliseconds(), 0), 10))
+	}
+	if p := resilience.PriorityOf(ctx); p != resilience.Normal {
+		h.Set(PriorityHeader, fmt.Sprintf("%d.%d", p>>7, p&127))
+	}
+}
+
+// readHeaders puts what the other side tells into the context. What is malformed is as if it were not there. A priority is only taken from
+// who is trusted: anyone could claim the highest.
+func readHeaders(ctx context.Context, h http.Header, trusted bool) (context.Context, context.CancelFunc) {
+	if n, err := strconv.Atoi(h.Get(AttemptHeader)); err == nil && n > 1 {
+		ctx = resilience.WithAttempt(ctx, n)
+	}
+	if p, ok := parsePriority(h.Get(PriorityHeader)); ok && trusted {
+		ctx = resilience.WithPriority(ctx, p)
+	}
+	if ms, err := strconv.ParseInt(h.Get(TimeoutHeader), 10, 32); err == nil && ms >= 0 {
+		return context.WithTimeout(ctx, time.Duration(ms)*time.Millisecond)
+	}
+	return ctx, func() {}
+}
+
+func parsePriority(s string) (resilience.Priority, bool) {
+	class, level, _ := strings.Cut(s, ".")
+	c, err := strconv.ParseUint(class, 10, 2)
+	if err != nil {
+		return 0, false
+	}
+	l, err := strconv.ParseUint(level, 10, 7)
+	if err != nil && level != "" {
+		return 0, false
+	}
+	return resilience.Priority(c<<7 | l), true
+}
+
+// retryAfter reads Retry-After: seconds, or a date (RFC 9110, section 10.2.3).
+func retryAfter(h http.Header) time.Duration {
+	value := h.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second //nolint:gosec // 31 bits
+	}
+	if date, err := http.ParseTime(value); err == nil {
+		return max(time.Until(date), 0)
+	}
+	return 0
+}
+
+// StatusError is an answer that counts as a failure: 429, or 500 and above.
+type StatusError struct {
+	Status int
+	After  time.Duration // Retry-After; 0 where there is none
+}
+
+// Error names the status.
+func (e *StatusError) Error() string {
+	return fmt.Sprintf("the answer was %d %s", e.Status, http.StatusText(e.Status))
+}
+
+// RetryAfter is what the answer asked to wait.
+func (e *StatusError) RetryAfter() time.Duration { return e.After }
+
+// statusError is nil for an answer that is no failure.
+func statusError(status int, h http.Header) error {
+	if status < http.StatusInternalServerError && status != http.StatusTooManyRequests {
+		return nil
+	}
+	err := error(&StatusError{status, retryAfter(h)})
+	if h.Get(RetryHeader) == "no" {
+		return resilience.Permanent(err)
+	}
+	return err
+}
+
+// Retryable says what may go away by trying again: 429, 502, 503, 504, and every transient error without an answer.
+func Retryable(err error) bool {
+	if e, ok := errors.AsType[*StatusError](err); ok {
+		switch e.Status {
+		case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		default:
+			return false
+		}
+	}
+	return resilience.Transient(err)
+}
+
+// WriteError answers with what an error of a call means to the one who asked: 429 for a rate that is exceeded, 504 for a missed deadline, 503 for
+// other refusals, 502 for the rest; with Retry-After where the error or its kind says when, and Backstay-Retry where more tries are no use.
+func WriteError(w http.ResponseWriter, err error) {
+	status := http.StatusBadGateway
+	switch {
+	case errors.Is(err, resilience.ErrRate):
+		status = http.StatusTooManyRequests
+	case errors.Is(err, resilience.ErrTooLate), errors.Is(err, context.DeadlineExceeded):
+		status = http.StatusGatewayTimeout
+	case errors.Is(err, resilience.ErrRefused):
+		status = http.StatusServiceUnavailable
+	}
+	if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", strconv.Itoa(afterSeconds(err)))
+	}
+	if resilience.GaveUp(err) {
+		w.Header().Set(RetryHeader, "no")
+	}
+	http.Error(w, err.Error(), status)
+}
+
+func afterSeconds(err error) int {
+	if e, ok := errors.AsType[interface {
+		error
+		RetryAfter() time.Duration
+	}](err); ok {
+		return max(1, int((e.RetryAfter()+time.Second-1)/time.Second))
+	}
+	return 1
+}

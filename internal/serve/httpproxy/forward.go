@@ -69,16 +69,13 @@ func (e *exchange) hold(why error) bool {
 	limit := time.Duration(e.service.Config.Hold.For)
 	ctx, cancel := e.bounded()
 	defer cancel()
-	counted := false
+	held := false
 	for {
 		if limit <= 0 || time.Duration(now()-t) >= limit {
-			e.failNoMember(why, counted)
+			e.failNoMember(why, held)
 			return false
 		}
-		if !counted {
-			e.service.Metrics.Count(telemetry.Held)
-			counted = true
-		}
+		held = true
 		err := e.service.Pool.Hold(ctx, e.body.held())
 		e.waited += time.Duration(now() - t)
 		if err != nil {

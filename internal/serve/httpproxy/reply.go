@@ -108,13 +108,11 @@ func (e *exchange) failLimited(err error) {
 		e.failContext()
 		return
 	}
-	e.service.Metrics.Count(telemetry.Limited)
 	e.fail(failed{status: 503, retryAfter: time.Second, note: "limit: " + err.Error(),
 		what: "service " + e.service.Name + " has as much work as it may have; try again shortly"})
 }
 
 func (e *exchange) failBreaker() {
-	e.service.Metrics.Count(telemetry.BreakerRefused)
 	wait := time.Second
 	if b := e.service.Pool.Breaker(); b != nil {
 		wait = max(wait, b.RetryAfter())
@@ -137,12 +135,7 @@ func (e *exchange) failNoMember(why error, held bool) {
 
 // failHeld ends an exchange that waited for a member.
 func (e *exchange) failHeld(err, why error) {
-	switch {
-	case errors.Is(err, resilience.ErrHoldFull):
-		e.service.Metrics.Count(telemetry.HoldFull)
-	case errors.Is(err, resilience.ErrHoldTimeout):
-		e.service.Metrics.Count(telemetry.HoldTimeout)
-	default:
+	if !errors.Is(err, resilience.ErrHoldFull) && !errors.Is(err, resilience.ErrHoldTimeout) {
 		e.failContext()
 		return
 	}

@@ -217,3 +217,34 @@ func TestLimitAndBudgetLiveAcrossSet(t *testing.T) {
 		}
 	})
 }
+
+// A spare that nobody needs is not tried out on clients.
+func TestSparesAreNotTriedWithoutNeed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t, "a b spare!1", noOutlier)
+		k.fail("spare", 10, telemetry.ClassConnect)
+		time.Sleep(2 * time.Second)
+		if shares := k.spread(50); shares["spare"] > 0 {
+			t.Error("a trial although the first tier is well")
+		}
+		k.Drain("a", true)
+		if m := k.pick(Query{}); m.Name() != "spare" {
+			t.Errorf("no trial although the first tier is short: %s", m.Name())
+		}
+	})
+}
+
+func TestRetryAfterLengthensTheRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t, "a", noOutlier)
+		for range 10 {
+			k.on("a").Done(Outcome{Result: Failed, Reason: telemetry.ClassStatus, RetryAfter: 20 * time.Second})
+		}
+		time.Sleep(19 * time.Second)
+		if _, err := k.Pick(&Query{}); !errors.Is(err, ErrNoMember) {
+			t.Errorf("got %v", err)
+		}
+		time.Sleep(2 * time.Second)
+		k.pick(Query{})
+	})
+}

@@ -29,23 +29,23 @@ func (c *core) down(set *settings) bool { return set.checked && c.status.State =
 func (s *Service) SetHealth(member string, st health.Status) {
 	s.lock()
 	defer s.unlock()
-	found := false
+	changed := false
 	for _, c := range s.members {
 		if c.name == member {
-			found = true
-			s.setHealth(c, st)
+			changed = s.setHealth(c, st) || changed
 		}
 	}
-	if found {
+	if changed {
 		s.rebuild()
 	}
 }
 
-func (s *Service) setHealth(c *core, st health.Status) {
+// setHealth says whether the state is another.
+func (s *Service) setHealth(c *core, st health.Status) bool {
 	from := c.status.State
 	c.status = st
 	if from == st.State {
-		return
+		return false
 	}
 	now := s.now()
 	r := event.Record{Member: c.name, Evidence: st.Evidence}
@@ -63,9 +63,10 @@ func (s *Service) setHealth(c *core, st health.Status) {
 	case health.Starting:
 		r.Kind, r.Message = event.MemberStarting, fmt.Sprintf("Member %s of service %s is starting.", c.name, s.name)
 	default:
-		return
+		return true
 	}
 	s.record(r)
+	return true
 }
 
 // renew makes the member one that nothing is known of by traffic, but for what is slow to learn.

@@ -28,6 +28,8 @@ type Outcome struct {
 	Reason telemetry.Class
 	// Answered says that Answered was called before: OK then only ends the try.
 	Answered bool
+	// RetryAfter is how long the member asked not to be called again (RFC 9110, section 10.2.3); it lengthens the rest of its breaker.
+	RetryAfter time.Duration
 }
 
 // Member is what Pick hands out: a member, under one permit of its breaker. Two of them may stand for the same member: compare Key.
@@ -123,7 +125,7 @@ func (c *core) learnAnswer(m *Member, now int64, took time.Duration) {
 func (c *core) learnFailure(m *Member, now int64, o Outcome) {
 	c.failures.Add(1)
 	if !o.Answered {
-		m.permit.Done(resilience.Failure, o.Took)
+		m.permit.DoneAfter(resilience.Failure, o.Took, o.RetryAfter)
 	}
 	if c.stale(now, o.Took) {
 		return

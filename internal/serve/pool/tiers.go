@@ -131,6 +131,19 @@ func loads(ts []tier) []float64 {
 	return shares
 }
 
+// needed is the priority of the last tier that traffic may have to go to: those before it cannot carry everything.
+func needed(ts []tier) (priority int) {
+	sum := 0.0
+	for i := range ts {
+		if sum >= 1 {
+			break
+		}
+		priority = ts[i].priority
+		sum += ts[i].health()
+	}
+	return priority
+}
+
 // zone is the members of a tier that stand together, and their share of the tier's traffic from this node.
 type zone struct {
 	name  string

@@ -69,7 +69,7 @@ func (s *Service) rebuild() {
 		}
 	}
 	v.topUp()
-	v.lists(s.members, now)
+	v.lists(s.members, needed(tiers), now)
 	for _, c := range s.members {
 		c.share.Store(math.Float64bits(shares[c]))
 		c.unsound.Store(!c.sound(set))
@@ -92,8 +92,8 @@ func (v *view) topUp() {
 	}
 }
 
-// lists fills in who is on trial and whom sticky clients may stay with.
-func (v *view) lists(members []*core, now int64) {
+// lists fills in who is on trial, up to the last tier that is needed, and whom sticky clients may stay with.
+func (v *view) lists(members []*core, needed int, now int64) {
 	if v.settings.sticky {
 		v.sticky = make(map[string]*core, len(members))
 	}
@@ -104,7 +104,7 @@ func (v *view) lists(members []*core, now int64) {
 		if v.sticky != nil && (!c.draining || now < c.drainSince+v.drain) {
 			v.sticky[c.key] = c
 		}
-		if !c.draining && c.weight > 0 && !c.closed() {
+		if !c.draining && c.weight > 0 && !c.closed() && c.priority <= needed {
 			v.trials = append(v.trials, c)
 		}
 	}

@@ -5,7 +5,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"sync/atomic"
+	"strconv"
+	"sync"
 	"time"
 
 	"github.com/backstay/backstay/internal/observe/telemetry"
@@ -22,7 +23,8 @@ type http2Client struct {
 	in      intake
 	idle    time.Duration // how long the client may take nothing of its answer
 	stalled *time.Timer
-	expired atomic.Bool
+	mu      sync.Mutex
+	over    bool  // w is not ours any more
 	limit   int64 // of the body, 0 is none
 	body    int64
 
@@ -41,7 +43,7 @@ func (c *http2Client) serve(v *vantage) {
 	c.in.begin(c.r.Body, &s.buffers, time.Duration(v.listener.Config.Timeout.BodyIdle))
 	c.in.ended = c.r.Body == http.NoBody || c.r.Body == nil
 	defer c.in.end()
-	defer c.stopTimer()
+	defer c.finish()
 	l := &v.listener.Config.Limits
 	c.limit = int64(l.Body)
 	head := appendHTTP2Head(s.buffers.get()[:0], c.r)
@@ -181,7 +183,7 @@ func (c *http2Client) Answer(a *answer) error {
 	c.status = a.Status
 	c.bare = c.request.Verb == http1.HEAD || a.Status == 204 || a.Status == 304
 	if a.Response == nil && a.Status != 204 && a.Status != 304 {
-		addField(h, []byte("Content-Length"), http1.AppendDecimal(nil, a.Length))
+		addField(h, []byte("Content-Length"), strconv.AppendInt(nil, a.Length, 10))
 	}
 	c.in.patient.Store(true)
 	return nil
@@ -223,8 +225,11 @@ func (c *http2Client) startTimer() {
 	case c.idle <= 0:
 	case c.stalled == nil:
 		c.stalled = time.AfterFunc(c.idle, func() {
-			c.expired.Store(true)
-			_ = http.NewResponseController(c.w).SetWriteDeadline(time.Now()) // resets the stream
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if !c.over {
+				_ = http.NewResponseController(c.w).SetWriteDeadline(time.Now()) // resets the stream
+			}
 		})
 	default:
 		c.stalled.Reset(c.idle)
@@ -235,6 +240,14 @@ func (c *http2Client) stopTimer() {
 	if c.stalled != nil {
 		c.stalled.Stop()
 	}
+}
+
+// finish lets go of the stream.
+func (c *http2Client) finish() {
+	c.stopTimer()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.over = true
 }
 
 // Abort implements client: the stream is reset.

@@ -58,7 +58,6 @@ func (s *Server) serveHTTP2(c *clientConn, preface []byte) {
 	if len(preface) > 0 {
 		conn = &prefixed{Conn: c.rw, rest: append([]byte(nil), preface...)}
 	}
-	timeout := &c.listener.Config.Timeout
 	h.http = &http.Server{
 		MaxHeaderBytes: int(c.listener.Config.Limits.Head),
 		ErrorLog:       log.New(io.Discard, "", 0),
@@ -70,7 +69,7 @@ func (s *Server) serveHTTP2(c *clientConn, preface []byte) {
 	}
 	frames := &http2.Server{
 		MaxConcurrentStreams: streamsAtOnce, MaxUploadBufferPerStream: streamWindow, MaxUploadBufferPerConnection: connWindow,
-		IdleTimeout: time.Duration(timeout.Idle), WriteByteTimeout: time.Duration(timeout.BodyIdle),
+		IdleTimeout: time.Duration(c.listener.Config.Timeout.Idle),
 	}
 	if err := http2.ConfigureServer(h.http, frames); err != nil {
 		s.log.Error("HTTP/2 cannot be served", "listener", c.port.name, "error", err)

@@ -1,6 +1,37 @@
 // Package resilience keeps calls useful while what they depend on is slow, failing or overloaded.
 //
-// Each policy is a small type of its own and usable alone. All of them are safe for concurrent use, allocate nothing
-// in steady state, start no goroutine per call and take time from the time package only, so that testing/synctest
-// drives them.
+// Each policy is a small type of its own and usable alone. There are two kinds. A [Gate] admits or refuses a call and learns how it
+// ended; [Guard] makes a call behind any number of them, in any order:
+//
+//	Breaker    stops calls to what keeps failing
+//	Limit      bounds the calls at work; more wait, first in, first out. One per dependency is a bulkhead
+//	Adaptive   a limit that finds its number by itself
+//	Rate       bounds calls per second
+//	Deadline   refuses what cannot finish in time
+//	Throttle   holds calls back from what refuses them
+//	Shed       under overload, refuses the least important first
+//
+// The other kind makes the call, perhaps more than once or not at all:
+//
+//	Do         tries again what failed (Retry, with Backoff and Budget)
+//	Race       makes a slow call a second time (Hedge)
+//	Within     bounds its time
+//	FirstOf    falls back on the next best answer
+//
+// Plain functions around functions, so that the order is what is written:
+//
+//	page, err := resilience.Do(ctx, retry, func(ctx context.Context) (Page, error) {
+//		return resilience.Guard(ctx, fetch, breaker, limit) // each try passes the gates anew
+//	})
+//
+// [Hold] lets calls wait while nothing can serve them; [Mode] is a switch for doing less.
+//
+// All are safe for concurrent use and bounded in memory, and start no goroutine per call. Gates, and what else lies on the path of a
+// call that goes well, allocate nothing in steady state, but for contexts with a deadline and an armed hedge. Time comes from the
+// time package only, so that testing/synctest drives it: make a policy inside the bubble that uses it.
+//
+// An error with which a policy refuses a call wraps [ErrRefused]: the call was not made. An error that has a method RetryAfter()
+// time.Duration tells retries and breakers how long to stay away.
+//
+// The package imports the standard library only. Package httpx, beside it, puts it around HTTP.
 package resilience

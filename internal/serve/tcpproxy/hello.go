@@ -48,11 +48,11 @@ func readHello(r io.Reader) (name string, read []byte, err error) {
 func parseHello(b []byte) (name string, done bool, err error) {
 	const handshake, clientHello = 22, 1
 	var message []byte // without the records' heads
-	for {
+	for whole := true; ; {
+		if len(message) > 0 && message[0] != clientHello {
+			return "", false, errNotTLS
+		}
 		if len(message) >= 4 {
-			if message[0] != clientHello {
-				return "", false, errNotTLS
-			}
 			size := int(message[1])<<16 | int(message[2])<<8 | int(message[3])
 			if size > maxHello {
 				return "", false, errHelloSize
@@ -65,7 +65,7 @@ func parseHello(b []byte) (name string, done bool, err error) {
 		if len(b) > 0 && b[0] != handshake || len(b) > 1 && b[1] != 3 {
 			return "", false, errNotTLS
 		}
-		if len(b) < 5 {
+		if !whole || len(b) < 5 {
 			return "", false, nil
 		}
 		size := int(binary.BigEndian.Uint16(b[3:]))
@@ -74,17 +74,11 @@ func parseHello(b []byte) (name string, done bool, err error) {
 		}
 		b = b[5:]
 		part := b[:min(size, len(b))]
+		b, whole = b[len(part):], len(part) == size
 		if message == nil {
 			message = part[:len(part):len(part)] // copied only when there is a second record
 		} else {
 			message = append(message, part...)
-		}
-		if b = b[len(part):]; len(part) < size {
-			// The record is not whole, but the message in it may be refused already.
-			if len(message) > 0 && message[0] != clientHello {
-				return "", false, errNotTLS
-			}
-			return "", false, nil
 		}
 	}
 }

@@ -2,6 +2,7 @@ package tcpproxy
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"runtime/debug"
@@ -39,8 +40,8 @@ type Server struct {
 	spliced atomic.Int64 // bytes that never were in user space
 }
 
-// NewServer makes a server that serves nothing yet.
-func NewServer(o Options) *Server {
+// New makes a server that serves nothing yet.
+func New(o Options) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -62,9 +63,9 @@ func (s *Server) Serve(ctx context.Context, name string, ln net.Listener) error 
 	})
 }
 
-// Drain waits until all sessions have ended or ctx is done, then cuts the rest and returns how many those were.
+// Drain waits until all sessions have ended or ctx is done, then cuts the rest; the error says how many those were.
 // Nothing is served after it; call it when every Serve has returned.
-func (s *Server) Drain(ctx context.Context) int {
+func (s *Server) Drain(ctx context.Context) error {
 	select {
 	case <-s.ended():
 	case <-ctx.Done():
@@ -78,7 +79,10 @@ func (s *Server) Drain(ctx context.Context) int {
 	s.mu.Unlock()
 	<-s.ended()
 	s.pipes.close()
-	return left
+	if left > 0 {
+		return fmt.Errorf("%d TCP sessions had not ended in time and were cut", left)
+	}
+	return nil
 }
 
 // Live is how many sessions there are now, those being set up included.

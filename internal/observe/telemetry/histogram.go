@@ -8,7 +8,6 @@ import (
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
-	"google.golang.org/protobuf/proto"
 )
 
 // A histogram counts durations into cells that are fine enough for both of Prometheus' forms: the cells' bounds are
@@ -120,8 +119,8 @@ func (h *histogram) observe(d time.Duration, total *sum) {
 // write adds the histogram up in both forms.
 func (h *histogram) write(total *sum) *dto.Histogram {
 	out := &dto.Histogram{
-		Schema:        proto.Int32(schema),
-		ZeroThreshold: proto.Float64(math.Exp2(firstExp)),
+		Schema:        new(int32(schema)),
+		ZeroThreshold: new(math.Exp2(firstExp)),
 	}
 	seconds := float64(total.Load()) * sumUnit / 1e9
 	classic := make([]uint64, len(classicBounds)+1)
@@ -144,11 +143,11 @@ func (h *histogram) write(total *sum) *dto.Histogram {
 	var cumulative uint64
 	for i, b := range classicBounds {
 		cumulative += classic[i]
-		out.Bucket = append(out.Bucket, &dto.Bucket{UpperBound: proto.Float64(b), CumulativeCount: proto.Uint64(cumulative)})
+		out.Bucket = append(out.Bucket, &dto.Bucket{UpperBound: new(b), CumulativeCount: new(cumulative)})
 	}
-	out.SampleCount = proto.Uint64(count)
-	out.SampleSum = proto.Float64(seconds)
-	out.ZeroCount = proto.Uint64(zero)
+	out.SampleCount = new(count)
+	out.SampleSum = new(seconds)
+	out.ZeroCount = new(zero)
 	out.PositiveSpan, out.PositiveDelta = sparse.spans, sparse.deltas
 	return out
 }
@@ -175,7 +174,7 @@ func (b *nativeBuckets) add(index int32, n int64) {
 		gap = index - b.index - 1
 	}
 	if len(b.spans) == 0 || gap > 0 {
-		b.spans = append(b.spans, &dto.BucketSpan{Offset: proto.Int32(gap), Length: proto.Uint32(0)})
+		b.spans = append(b.spans, &dto.BucketSpan{Offset: new(gap), Length: new(uint32(0))})
 	}
 	*b.spans[len(b.spans)-1].Length++
 	b.any, b.index, b.count = true, index, n

@@ -107,7 +107,7 @@ func TestScrapeHasBothHistogramsAndTheRuntime(t *testing.T) {
 	srv := httptest.NewServer(m.Handler())
 	t.Cleanup(srv.Close)
 
-	req, _ := http.NewRequest("GET", srv.URL, nil)
+	req, _ := http.NewRequest(http.MethodGet, srv.URL, nil)
 	req.Header.Set("Accept", "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited")
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -141,7 +141,8 @@ func TestHandlesAreIdempotentAndRemovable(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	m := NewMetrics(reg)
 	fill(m)
-	if m.Route("web", "0", "shop") != m.Route("web", "0", "shop") || m.Member("shop", "a") != m.Member("shop", "a") {
+	r, b := m.Route("web", "0", "shop"), m.Member("shop", "a")
+	if m.Route("web", "0", "shop") != r || m.Member("shop", "a") != b {
 		t.Error("asking twice gives two handles")
 	}
 	old := m.Member("shop", "a")
@@ -202,6 +203,20 @@ func TestCountingWhileScraping(t *testing.T) {
 	r := m.Route("web", "0", "shop")
 	if got := r.duration.write(&r.sum).GetSampleCount(); got != 8000 {
 		t.Errorf("%d of 8000 counted", got)
+	}
+}
+
+func TestCountingDoesNotAllocate(t *testing.T) {
+	m := NewMetrics(nil)
+	r, b, s, l := m.Route("web", "0", "shop"), m.Member("shop", "a"), m.Service("shop"), m.Listener("web")
+	if n := testing.AllocsPerRun(1000, func() {
+		l.Opened()
+		s.Count(Held)
+		s.Retry(RetryStatus)
+		finish(r, b, time.Millisecond)
+		l.Closed()
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
 	}
 }
 

@@ -1,10 +1,10 @@
 package telemetry
 
-// TraceID and SpanID are those of W3C Trace Context; all zeros is none.
-type (
-	TraceID [16]byte
-	SpanID  [8]byte
-)
+// TraceID is W3C Trace Context's trace-id; all zeros is none.
+type TraceID [16]byte
+
+// SpanID is W3C Trace Context's parent-id; all zeros is none.
+type SpanID [8]byte
 
 // Trace is what a traceparent header says: which trace, which span is the parent of what follows, and whether it is
 // recorded. The zero value is none.
@@ -106,8 +106,7 @@ func ValidTracestate(h []byte) bool {
 func validMember(m []byte) bool {
 	eq := 0
 	for eq < len(m) && m[eq] != '=' {
-		c := m[eq]
-		if !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '_' || c == '-' || c == '*' || c == '/' || c == '@') {
+		if !keyByte(m[eq]) {
 			return false
 		}
 		eq++
@@ -121,6 +120,10 @@ func validMember(m []byte) bool {
 		}
 	}
 	return true
+}
+
+func keyByte(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '_' || c == '-' || c == '*' || c == '/' || c == '@'
 }
 
 func trimBlanks(b []byte) []byte {

@@ -182,7 +182,7 @@ func TestEvents(t *testing.T) {
 		t.Errorf("followed %v, %v", got, err)
 	}
 	enough := errors.New("enough")
-	if err := FollowLog(t.Context(), f.log, EventQuery{Follow: true}, func(event.Record) error { return enough }); err != enough {
+	if err := FollowLog(t.Context(), f.log, EventQuery{Follow: true}, func(event.Record) error { return enough }); !errors.Is(err, enough) {
 		t.Errorf("emit's error became %v", err)
 	}
 }

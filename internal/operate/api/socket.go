@@ -35,7 +35,7 @@ func listen(path string) (*socket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("admin socket: %w: choose a folder that this user can write to with --data or --socket", err)
 	}
-	defer os.RemoveAll(private)
+	defer func() { _ = os.RemoveAll(private) }()
 	bound := filepath.Join(private, "s")
 	if n := max(len(bound), len(path)); n > maxSocketPath {
 		return nil, fmt.Errorf("admin socket %s: the path is %d bytes too long for a unix socket: choose a shorter one with --socket",

@@ -56,7 +56,7 @@ func TestScripts(t *testing.T) {
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("BACKSTAY_SOCKET", filepath.Join(e.WorkDir, "admin.sock"))
-			e.Setenv("TZ", "UTC")
+			e.Setenv("GORACE", "atexit_sleep_ms=0") // a second for each command otherwise
 			return nil
 		},
 	})

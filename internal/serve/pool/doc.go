@@ -15,5 +15,17 @@
 //     the request or answer with the fallback. A breaker whose rest is over gets the next request as its trial.
 //   - Nothing overrides a drain.
 //
+// # What takes a member out
+//
+//   - Failures in a row eject it, unless they are answers or timeouts and nobody else does better: then something behind all of
+//     them is wrong. The second good probe after the ejection ends it early, as a probe would have met with the failures itself;
+//     if they come back soon all the same, probes do not end the next one.
+//   - A failure rate ejects it when the pooled traffic of its siblings fails clearly less, and latency when it is far above both its
+//     own history and its siblings. No probe ends these early: a few good looks say little against twenty requests.
+//   - Each ejection lasts twice as long as the one before, with jitter; twice its length without another makes up for one.
+//   - A breaker that closes, an ejection that ends, a member that comes up, joins or is taken back: all begin with a tenth of
+//     their share and grow to all of it over the slow start. What was begun before that is not held against them.
+//   - One that hangs is avoided by p2c before anything is decided about it: see load.
+//
 // Pick takes no lock and allocates nothing: it reads an immutable view, which is built anew whenever eligibility changes.
 package pool

@@ -184,7 +184,7 @@ func (k *kit) core(member string) *core {
 	k.t.Helper()
 	k.Service.mu.Lock()
 	defer k.Service.mu.Unlock()
-	for _, c := range k.Service.members {
+	for _, c := range k.members {
 		if c.name == member {
 			return c
 		}

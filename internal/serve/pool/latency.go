@@ -146,9 +146,9 @@ func (l *load) stale(now int64, took time.Duration) bool { return now-int64(took
 
 // logLatency is log2 of a latency in 1/256 steps. The mantissa's logarithm is taken as linear: at most 0.09 too small.
 func logLatency(took int64) int64 {
-	n := uint64(max(took, 1)) //nolint:gosec // positive
+	n := uint64(max(took, 1))
 	whole := bits.Len64(n) - 1
-	return int64(whole)<<8 | int64(n<<(63-whole)>>55&0xff) //nolint:gosec // 8 bits
+	return int64(whole)<<8 | int64(n<<(63-whole)>>55&0xff)
 }
 
 // logTimes is log2 of a factor; 0 for a factor that is off.

@@ -130,7 +130,7 @@ func (c *core) learnFailure(m *Member, now int64, o Outcome) {
 	if c.stale(now, o.Took) {
 		return
 	}
-	c.load.failed(now, int64(o.Took))
+	c.failed(now, int64(o.Took))
 	s := c.service
 	by := &s.view.Load().outlier
 	if !by.on {

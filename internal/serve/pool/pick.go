@@ -81,7 +81,7 @@ func (s *Service) turnGroup(v *view) *group {
 // take counts a request in flight on the member and takes the permit of its breaker; nil where there is no room or no permit. now is 0
 // where the policy does not look at silences.
 func (s *Service) take(v *view, c *core, now int64) *Member {
-	if n := c.load.begin(now); v.limit > 0 && n > v.limit {
+	if n := c.begin(now); v.limit > 0 && n > v.limit {
 		c.end(false)
 		return nil
 	}

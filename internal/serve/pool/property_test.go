@@ -67,7 +67,7 @@ func (k *kit) invariants(t *testing.T, r *rand.Rand, out *[]*Member) {
 	k.lock()
 	set := k.view.Load().settings
 	panics := k.view.Load().panics
-	for _, c := range k.Service.members {
+	for _, c := range k.members {
 		good := c.sound(set) || c.tierPanics
 		if c.weight > 0 && !c.draining && good && c.closed() {
 			usable++
@@ -207,7 +207,7 @@ func TestKeysDiffer(t *testing.T) {
 		words += fmt.Sprintf("m%d ", i)
 	}
 	k, seen := newKit(t, words, nil), map[string]bool{}
-	for _, c := range k.Service.members {
+	for _, c := range k.members {
 		seen[c.key] = true
 	}
 	if len(seen) != 500 {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"strings"
 
@@ -49,7 +50,7 @@ func (a *app) eventsCommand() *cobra.Command {
 func (a *app) event(r event.Record) string {
 	what := strings.Trim(r.Service+"/"+r.Member, "/")
 	if what == "" {
-		what = r.Node
+		what = cmp.Or(r.Node, "-")
 	}
 	line := a.style.paint(dim, r.Time.In(a.Zone).Format("2006-01-02 15:04:05.000")) + "  " +
 		a.style.paint(eventColour(r.Kind), r.Kind) + strings.Repeat(" ", max(0, 16-len(r.Kind))) + "  " +

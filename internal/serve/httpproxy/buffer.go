@@ -2,14 +2,20 @@ package httpproxy
 
 import "sync"
 
-// bufferSize holds a head and a small body; larger bodies pass through in pieces of this size.
-const bufferSize = 16 << 10
+// bufferSize holds a head and a small body. Bodies that keep filling it pass through in pieces of largeSize, with fewer system calls.
+const (
+	bufferSize = 16 << 10
+	largeSize  = 128 << 10
+)
 
-// block is a pooled buffer. Blocks are pooled as array pointers, so that giving one back allocates nothing.
-type block = [bufferSize]byte
+// Blocks are pooled as array pointers, so that giving one back allocates nothing.
+type (
+	block      = [bufferSize]byte
+	largeBlock = [largeSize]byte
+)
 
 // buffers lends blocks to whoever is at work; a connection that waits holds none.
-type buffers struct{ pool sync.Pool }
+type buffers struct{ pool, large sync.Pool }
 
 func (b *buffers) get() []byte {
 	if p, ok := b.pool.Get().(*block); ok {
@@ -18,10 +24,29 @@ func (b *buffers) get() []byte {
 	return new(block)[:]
 }
 
-// put takes a block back. Larger buffers, which big heads needed, are left to the garbage collector.
+// getLarge is get for a body that keeps filling what it is given.
+func (b *buffers) getLarge() []byte {
+	if p, ok := b.large.Get().(*largeBlock); ok {
+		return p[:]
+	}
+	return new(largeBlock)[:]
+}
+
+// put takes a block back. Buffers of other sizes, which big heads needed, are left to the garbage collector.
 func (b *buffers) put(p []byte) {
-	if cap(p) == bufferSize {
+	switch cap(p) {
+	case bufferSize:
 		b.pool.Put((*block)(p[:bufferSize]))
+	case largeSize:
+		b.large.Put((*largeBlock)(p[:largeSize]))
+	}
+}
+
+// widen changes an empty window to a large block.
+func (b *buffers) widen(v *window) {
+	if v.empty() && len(v.buf) < largeSize {
+		b.put(v.buf)
+		*v = window{buf: b.getLarge()}
 	}
 }
 

@@ -1,7 +1,6 @@
 package httpproxy
 
 import (
-	"io"
 	"time"
 
 	"github.com/backstay/backstay/internal/serve/http1"
@@ -9,7 +8,7 @@ import (
 
 // beginBody says how the body of the request ends.
 func (c *clientConn) beginBody() {
-	c.left, c.body, c.ended = 0, 0, false
+	c.left, c.body, c.ended, c.full = 0, 0, false, false
 	switch {
 	case c.request.Length == http1.ChunkedBody:
 		c.framing = framedChunked
@@ -53,8 +52,10 @@ func (c *clientConn) Next() (piece, error) {
 			return piece{}, errInterrupted
 		}
 		c.expect(after(now(), time.Duration(c.listener.Config.Timeout.BodyIdle)))
-		n, err := c.rw.Read(c.bodyRoom())
+		room := c.bodyRoom()
+		n, err := c.rw.Read(room)
 		c.in.w += n
+		c.full = n == len(room)
 		if n == 0 && err != nil {
 			return piece{}, unexpected(err)
 		}
@@ -71,6 +72,9 @@ func (c *clientConn) bodyRoom() []byte {
 			c.in.buf = make([]byte, 2*len(c.in.buf))
 		}
 		c.in.w = copy(c.in.buf, rest)
+	}
+	if c.full {
+		c.server.buffers.widen(&c.in)
 	}
 	room := c.in.room(0)
 	if room == nil { // a trailer section or a chunk's extension as large as the buffer
@@ -118,5 +122,3 @@ func (c *clientConn) Interrupt() { c.link.interrupt() }
 
 // Resume implements client.
 func (c *clientConn) Resume() { c.link.resume() }
-
-var _ = io.EOF

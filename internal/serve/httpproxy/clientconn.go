@@ -55,6 +55,7 @@ type clientConn struct {
 	left     int64
 	body     int64 // bytes of the body so far
 	ended    bool  // the body was read to its end
+	full     bool  // the last read of it filled all the room it had
 
 	out     []byte // the answer's head until its first piece comes
 	chunked bool   // the answer is framed in chunks

@@ -47,6 +47,8 @@ type memberConn struct {
 	framing framing
 	left    int64
 	decoder http1.Chunked
+	full    bool // the last read of the body filled all the room it had
+	once    bool // it is one client's, whom PROXY protocol announced: for one request only
 	reuse   bool // the answer allows another request on the connection
 	done    bool // the answer was read to its end
 
@@ -74,7 +76,7 @@ func (m *memberConn) begin(idle time.Duration, by instant) {
 	m.idle, m.writeIdle, m.by = idle, idle, by
 	m.sent, m.chunked, m.allSent = 0, false, false
 	m.head, m.got, m.done, m.reuse = false, false, false, false
-	m.framing, m.left = framedNone, 0
+	m.framing, m.left, m.full = framedNone, 0, false
 	m.pending, m.wrote = nil, false
 	m.in.buf, m.in.r, m.in.w = m.buffers.get(), 0, 0
 }
@@ -234,6 +236,9 @@ func (m *memberConn) Next() (piece, error) {
 				return p, err
 			}
 		}
+		if m.full {
+			m.buffers.widen(&m.in)
+		}
 		room := m.in.room(0)
 		if room == nil {
 			m.grow()
@@ -242,6 +247,7 @@ func (m *memberConn) Next() (piece, error) {
 		m.expect(earlier(after(now(), m.idle), m.by))
 		n, err := m.rw.Read(room)
 		m.in.w += n
+		m.full = n == len(room)
 		if n == 0 && err != nil {
 			if err == io.EOF && m.framing == framedClose {
 				m.done = true
@@ -403,7 +409,7 @@ func (m *memberConn) Interrupt() { m.link.interrupt() }
 
 // Close implements stream: the connection is kept where another request may use it.
 func (m *memberConn) Close() {
-	clean := m.done && m.reuse && m.allSent && m.in.empty() && !m.interrupted.Load()
+	clean := m.done && m.reuse && !m.once && m.allSent && m.in.empty() && !m.interrupted.Load()
 	if m.in.buf != nil {
 		m.buffers.put(m.in.buf)
 		m.in.buf = nil

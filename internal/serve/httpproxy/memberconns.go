@@ -145,6 +145,7 @@ func (h *memberConns) dial(ctx context.Context, o *opening) (*memberConn, error)
 		}
 	}
 	m := newMemberConn(c, h, &h.server.buffers)
+	m.once = o.service.Config.ProxyProtocol != ""
 	if o.service.TLS != nil {
 		named, err := h.tlsFor(o.service.TLS)
 		if err != nil {

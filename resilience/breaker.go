@@ -42,7 +42,7 @@ type BreakerOptions struct {
 	MaxReset    time.Duration // bounds Reset's growth; 1m where not given
 	Probes      int           // calls that try at once while half-open, and successes that close it; 1 where not given
 	// ProbeTimeout is how long a probe may stay without its Done: one that is lost, or hangs, then counts as failed, so that
-	// it cannot block the breaker. 10s where not given.
+	// it cannot block the breaker. 30s where not given; more than a good answer can take.
 	ProbeTimeout time.Duration
 	Classify     func(error) Outcome // what the errors of calls through Enter mean; Judge where not given
 	OnChange     func(BreakerChange) // called after each change, in order, never under a lock
@@ -58,7 +58,7 @@ func (o BreakerOptions) withDefaults() BreakerOptions {
 	o.Reset = orDefault(o.Reset, time.Second)
 	o.MaxReset = max(o.Reset, orDefault(o.MaxReset, time.Minute))
 	o.Probes = orDefault(o.Probes, 1)
-	o.ProbeTimeout = orDefault(o.ProbeTimeout, 10*time.Second)
+	o.ProbeTimeout = orDefault(o.ProbeTimeout, 30*time.Second)
 	return o
 }
 

@@ -7,7 +7,7 @@ import (
 )
 
 // Gate admits or refuses a call; the Pass learns how the call ended. An error of a gate's own wraps ErrRefused. Breaker, Limit,
-// Adaptive, Rate, Throttle, Shed, Bulkhead and Deadline are gates.
+// Adaptive, Rate, Throttle, Shed and Deadline are gates.
 type Gate interface {
 	Enter(ctx context.Context) (Pass, error)
 }

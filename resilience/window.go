@@ -84,9 +84,9 @@ func (c counts) sum() (n int64) {
 	return n
 }
 
-// shards is how many shards to make: a power of two, at least two for each processor, at most 32.
+// shards is how many shards to make: a power of two, four for each processor, so that two that are busy seldom meet by chance; at most 64.
 func shards() int {
-	return min(32, 1<<bits.Len(uint(2*runtime.GOMAXPROCS(0)-1))) //nolint:gosec // positive
+	return min(64, 1<<bits.Len(uint(4*runtime.GOMAXPROCS(0)-1))) //nolint:gosec // positive
 }
 
 // shard picks one of n (a power of two) by where the goroutine's stack lies: goroutines that run at once have different stacks, and

@@ -17,8 +17,8 @@ const module = "github.com/backstay/backstay/"
 // ranks lists the packages from the ground up. A package takes the rank of the longest prefix that fits it.
 var ranks = [][]string{
 	{"resilience", "internal/base/config", "internal/base/event"},
-	{"internal/observe/health", "internal/observe/resolve", "internal/observe/telemetry"},
-	{"internal/serve/pool", "internal/serve/http1", "internal/serve/transport"},
+	{"internal/observe/health", "internal/observe/resolve", "internal/observe/telemetry", "internal/observe/peer", "internal/decide/plan"},
+	{"internal/cluster", "internal/act", "internal/decide/failover", "internal/serve/cache", "internal/serve/pool", "internal/serve/http1", "internal/serve/transport"},
 	{"internal/serve/snapshot"},
 	{"internal/serve/httpproxy", "internal/serve/tcpproxy"},
 	{"internal/operate/api"},
@@ -37,6 +37,9 @@ var owners = map[string][]string{
 	"github.com/pires/go-proxyproto": {"internal/serve/transport"},
 	"golang.org/x/net":               {"internal/serve/httpproxy"},
 	"golang.org/x/sys":               {"internal/serve/transport", "internal/serve/httpproxy", "internal/serve/tcpproxy", "internal/node"},
+	"go.etcd.io":                     {"internal/cluster"},
+	"go.uber.org/zap":                {"internal/cluster"},
+	"github.com/jackc/pgx":           {"internal/act/postgres"},
 	"github.com/danielgtaylor/huma":  {"internal/operate/api"},
 	"github.com/spf13/cobra":         {"internal/operate/cli"},
 	"golang.org/x/term":              {"internal/operate/cli", "internal/operate/demo"},

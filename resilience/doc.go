@@ -17,6 +17,7 @@
 //	Race       makes a slow call a second time (Hedge)
 //	Within     bounds its time
 //	FirstOf    falls back on the next best answer
+//	Stale.Get  gives a kept one, also when a new one cannot be had
 //
 // Plain functions around functions, so that the order is what is written:
 //

@@ -162,3 +162,21 @@ func ExampleMode() {
 	}
 	// Output: a page without recommendations
 }
+
+func ExampleStale() {
+	pages := resilience.NewStale[string, string](resilience.StaleOptions{Fresh: time.Minute, WhileRevalidate: time.Minute, IfError: time.Hour})
+	get := func(fetch func(context.Context) (string, error)) func(context.Context) (string, error) {
+		return func(ctx context.Context) (string, error) {
+			page, _, err := pages.Get(ctx, "/", fetch)
+			return page, err
+		}
+	}
+	for _, fetch := range []func(context.Context) (string, error){broken, fetch, broken} {
+		page, _, err := resilience.FirstOf(context.Background(), get(fetch), resilience.Static("a plain page"))
+		fmt.Println(page, err)
+	}
+	// Output:
+	// a plain page <nil>
+	// a page <nil>
+	// a page <nil>
+}

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/backstay/backstay/internal/base/config"
 	"github.com/backstay/backstay/internal/base/event"
 	"github.com/backstay/backstay/internal/observe/health"
 	"github.com/backstay/backstay/internal/observe/resolve"
@@ -18,19 +19,19 @@ import (
 )
 
 // build makes the whole system; nothing runs yet.
-func build(o Options) *Node {
+func build(o Options, self config.Node) *Node {
 	n := &Node{
-		options: o, log: o.Log.With("component", "node"), started: time.Now(),
+		options: o, log: o.Log.With("component", "node"), self: self, started: time.Now(),
 		pools: map[string]*pool.Service{}, serving: map[string]*serving{},
 	}
 	n.state.Store(api.NodeStarting)
 
 	// know
-	n.events = event.NewLog(event.Options{Path: filepath.Join(o.Data, "events.jsonl"), Log: o.Log.With("component", "event")})
+	n.events = event.NewLog(event.Options{Node: self.Name, Path: filepath.Join(o.Data, "events.jsonl"), Log: o.Log.With("component", "event")})
 	n.metrics = telemetry.NewMetrics(nil)
-	n.metrics.SetBuild(o.Version, runtime.Version(), o.Name)
+	n.metrics.SetBuild(o.Version, runtime.Version(), self.Name)
 	n.access = telemetry.NewAccessLog(telemetry.AccessOptions{Metrics: n.metrics, Log: o.Log.With("component", "access_log")})
-	n.tracer = telemetry.NewTracer(telemetry.TracerOptions{Log: o.Log.With("component", "trace")})
+	n.tracer = telemetry.NewTracer(telemetry.TracerOptions{Node: self.Name, Version: o.Version, Metrics: n.metrics, Log: o.Log.With("component", "trace")})
 
 	// observe
 	n.resolver = resolve.NewResolver(resolve.Options{Log: o.Log.With("component", "resolve"), OnChange: n.onEndpoints, Append: n.append})

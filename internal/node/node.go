@@ -42,8 +42,7 @@ type Node struct {
 	options Options
 	log     *slog.Logger
 	started time.Time
-	name    string
-	zone    string
+	self    config.Node
 
 	events    *event.Log
 	metrics   *telemetry.Metrics
@@ -67,19 +66,24 @@ type Node struct {
 // Run runs a node until ctx ends, then takes leave as the configuration says. A configuration that cannot be used at
 // the start is an error; later it changes nothing.
 func Run(ctx context.Context, o Options) error {
-	n := build(o)
-	if err := os.MkdirAll(o.Data, 0o700); err != nil {
-		return fmt.Errorf("data folder: %w; choose another with --data", err)
-	}
-	if err := n.events.Open(); err != nil {
-		return fmt.Errorf("event log: %w", err)
-	}
-	text, err := n.load()
+	first, err := load(o.Config)
 	if err != nil {
 		return err
 	}
+	self, err := identity(first.config, o.Name)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(o.Data, 0o700); err != nil {
+		return fmt.Errorf("data folder: %w; choose another with --data", err)
+	}
+	n := build(o, self)
+	if err := n.events.Open(); err != nil {
+		return fmt.Errorf("event log: %w", err)
+	}
+	n.events.Append(event.Record{Kind: event.NodeStarted, Message: "version " + o.Version + " starts"})
 	g := n.parts()
-	g.Add("serve", func(ctx context.Context) error { return n.serve(ctx, text) })
+	g.Add("serve", func(ctx context.Context) error { return n.serve(ctx, first) })
 	err = g.Run(ctx)
 	return errors.Join(err, n.listeners.Close())
 }

@@ -27,28 +27,28 @@ type loaded struct {
 	revision string
 }
 
-func (n *Node) load() (*loaded, error) {
-	text, err := os.ReadFile(n.options.Config)
+func load(path string) (*loaded, error) {
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	c, err := config.Parse(n.options.Config, text)
+	c, err := config.Parse(path, text)
 	if err != nil {
 		return nil, err
 	}
 	sum := sha256.Sum256(text)
-	return &loaded{config: c, source: n.options.Config, revision: hex.EncodeToString(sum[:4])}, nil
+	return &loaded{config: c, source: path, revision: hex.EncodeToString(sum[:4])}, nil
 }
 
 // Reload implements api.System: it reads the configuration again and puts it in force, or changes nothing and says why.
 func (n *Node) Reload(context.Context) (api.Reloaded, error) {
-	l, err := n.load()
+	l, err := load(n.options.Config)
 	var out api.Reloaded
 	if err == nil {
 		out, err = n.apply(l)
 	}
-	n.metrics.Reloaded(err == nil, time.Now())
 	if err != nil {
+		n.metrics.Reloaded(false, time.Now())
 		n.mu.Lock()
 		n.inForce.Refused = err.Error()
 		n.mu.Unlock()
@@ -128,7 +128,7 @@ func (n *Node) discard(st *staged) {
 // commit cannot fail. Services know their members before the first request can reach them, and lose them after the last.
 func (n *Node) commit(l *loaded, st *staged) api.Reloaded {
 	old := n.snapshot.Load()
-	n.name, n.zone = st.node.Name, st.node.Zone
+	n.self = st.node
 	members := map[string][]config.Member{}
 	for _, s := range l.config.Services {
 		members[s.Name] = s.Members

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"sync"
@@ -121,8 +122,8 @@ func (n *Node) serveMetrics(ctx context.Context, ln net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { srv.Close() })
 	defer stop()
 	err := srv.Serve(keepOpen{ln})
-	if ctx.Err() != nil || err == http.ErrServerClosed {
-		return nil
+	if ctx.Err() != nil || errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
+		return nil // told to end, or the socket's owner closed it at the node's end
 	}
 	return err
 }

@@ -16,7 +16,7 @@ func (n *Node) Status(context.Context) (api.Status, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	out := api.Status{
-		Node: n.name, Zone: n.zone, Version: n.options.Version, PID: os.Getpid(), State: n.state.Load().(api.NodeState),
+		Node: n.self.Name, Zone: n.self.Zone, Version: n.options.Version, PID: os.Getpid(), State: n.state.Load().(api.NodeState),
 		Started: n.started, Now: time.Now(), Config: n.inForce,
 	}
 	snap := n.snapshot.Load()

@@ -19,7 +19,7 @@ type Route struct {
 	Rewrite         *Rewrite
 	RequestHeaders  *HeaderEdit
 	ResponseHeaders *HeaderEdit
-	Metrics         *telemetry.Route // of answers that no service gave
+	Metrics         *telemetry.Route // of fixed answers; nil where there are targets
 
 	weights int // sum over Targets
 }
@@ -62,9 +62,11 @@ func (r *Route) Target() *Target {
 func (b *builder) route(l *HTTPListener, i int) (*Route, error) {
 	c := l.Config.Routes[i]
 	r := &Route{Name: l.Config.RouteID(i)}
-	r.Metrics = b.deps.Metrics.Route(l.Name, r.Name, "")
 	if err := b.targets(r, l, c); err != nil {
 		return nil, err
+	}
+	if len(r.Targets) == 0 {
+		r.Metrics = b.deps.Metrics.Route(l.Name, r.Name, "")
 	}
 	var err error
 	if r.Match, err = newMatch(c.Match); err != nil {

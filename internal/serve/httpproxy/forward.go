@@ -69,7 +69,7 @@ func (e *exchange) hold(why error) bool {
 	limit := time.Duration(e.service.Config.Hold.For)
 	ctx, cancel := e.bounded()
 	defer cancel()
-	held := false
+	held, before := false, e.waited
 	for {
 		if limit <= 0 || time.Duration(now()-t) >= limit {
 			e.failNoMember(why, held)
@@ -77,7 +77,7 @@ func (e *exchange) hold(why error) bool {
 		}
 		held = true
 		err := e.service.Pool.Hold(ctx, e.body.held())
-		e.waited += time.Duration(now() - t)
+		e.waited = before + time.Duration(now()-t)
 		if err != nil {
 			e.failHeld(err, why)
 			return false
@@ -233,12 +233,15 @@ func (e *exchange) relay(o pool.Outcome) {
 
 // memberBroke ends an exchange whose answer broke off: the client must not take what it has for the whole.
 func (e *exchange) memberBroke(o pool.Outcome, err error) {
-	if e.ctx.Err() != nil {
+	if e.left() {
+		_ = e.breakGRPC("the deadline has passed") // else the stream is reset
 		e.clientGone(o)
 		return
 	}
 	e.broken, e.note = true, "member: "+err.Error()
-	e.client.Abort()
+	if !e.breakGRPC("the member of service " + e.name() + " broke its answer off") {
+		e.client.Abort()
+	}
 	_ = e.stopPump() // the answer is over either way
 	e.dropStream()
 	o.Result, o.Reason = pool.Failed, classOf(err)

@@ -22,12 +22,16 @@ func (e *exchange) judgeFailure(err error, took time.Duration) verdict {
 		e.failClient(client.err)
 		return finished
 	}
-	if e.ctx.Err() != nil {
+	if e.left() {
 		e.member.Done(pool.Outcome{Result: pool.Ignored, Took: took, Reason: telemetry.ClassCanceled})
 		e.failContext()
 		return finished
 	}
-	e.member.Done(pool.Outcome{Result: pool.Failed, Took: took, Reason: classOf(err)})
+	o := pool.Outcome{Result: pool.Failed, Took: took, Reason: classOf(err)}
+	if f := tryErrorIn(err); f != nil && f.failure == failBusy {
+		o = pool.Outcome{Result: pool.Ignored, Took: took, Reason: telemetry.ClassCanceled} // our bound, not its fault
+	}
+	e.member.Done(o)
 	e.tried = append(e.tried, e.member)
 	failed := tryErrorIn(err)
 	if failed == nil {
@@ -49,7 +53,7 @@ func (e *exchange) repeatable(f *tryError) bool {
 func (e *exchange) wanted(f failure) (telemetry.Reason, bool) {
 	r := e.target.Retry
 	switch f {
-	case failConnect:
+	case failConnect, failBusy:
 		return telemetry.RetryConnect, r.Connect
 	case failReset, failGone:
 		return telemetry.RetryReset, r.Reset

@@ -48,6 +48,7 @@ type memberConn struct {
 	left    int64
 	decoder http1.Chunked
 	full    bool // the last read of the body filled all the room it had
+	counted bool // it takes one of the connections that the member may have
 	once    bool // it is one client's, whom PROXY protocol announced: for one request only
 	reuse   bool // the answer allows another request on the connection
 	done    bool // the answer was read to its end
@@ -156,6 +157,9 @@ func (m *memberConn) Write(p piece) error {
 }
 
 func (m *memberConn) write(p []byte) (int, error) {
+	if m.base != nil {
+		m.sent++ // TLS does not tell how much of a record that failed left all the same
+	}
 	n, err := m.rw.Write(p)
 	m.sent += int64(n)
 	return n, err
@@ -414,6 +418,7 @@ func (m *memberConn) Close() {
 		m.buffers.put(m.in.buf)
 		m.in.buf = nil
 	}
+	m.home.leave(m)
 	if clean && m.home.put(m) {
 		return
 	}

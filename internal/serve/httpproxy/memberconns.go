@@ -12,6 +12,7 @@ import (
 
 	"github.com/backstay/backstay/internal/serve/snapshot"
 	"github.com/backstay/backstay/internal/serve/transport"
+	"github.com/backstay/backstay/resilience"
 )
 
 // freshFor is how long an unused connection is trusted to be open without a look.
@@ -26,7 +27,11 @@ type memberConns struct {
 
 	mux mux // those over HTTP/2
 
+	busy *resilience.Limit // of connections at work, where the service bounds them
+
 	mu     sync.Mutex
+	most   int           // what busy allows
+	wait   time.Duration // how long it lets wait
 	idle   []*memberConn
 	keep   int           // how many may be idle
 	maxAge time.Duration // how long they may
@@ -47,8 +52,50 @@ type opening struct {
 	by      instant // when all must be over, 0 is never
 }
 
-// open takes a kept connection or makes one. ctx ends the dialling only.
+// open takes a kept connection or makes one, when the member may have another. ctx ends the waiting and dialling only.
 func (h *memberConns) open(ctx context.Context, o *opening, t instant) (*memberConn, error) {
+	bound, err := h.enter(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	m, err := h.get(ctx, o, t)
+	if err != nil {
+		if bound {
+			h.busy.Release()
+		}
+		return nil, err
+	}
+	m.counted = bound
+	return m, nil
+}
+
+// enter waits for one of the connections that the member may have at once; those that are kept unused do not count, as they are taken first.
+func (h *memberConns) enter(ctx context.Context, o *opening) (bound bool, err error) {
+	limit := o.service.Config.Connections.Max
+	if limit == 0 {
+		return false, nil
+	}
+	h.mu.Lock()
+	if h.most != limit || h.wait != o.connect {
+		h.most, h.wait = limit, o.connect
+		h.busy.Update(resilience.LimitOptions{Concurrency: limit, Queue: 1 << 20, Wait: o.connect})
+	}
+	h.mu.Unlock()
+	if err := h.busy.Acquire(ctx); err != nil {
+		return false, &tryError{failure: failBusy, unsent: true, err: err}
+	}
+	return true, nil
+}
+
+// leave gives back what enter took.
+func (h *memberConns) leave(m *memberConn) {
+	if m.counted {
+		m.counted = false
+		h.busy.Release()
+	}
+}
+
+func (h *memberConns) get(ctx context.Context, o *opening, t instant) (*memberConn, error) {
 	if o.service.Config.ProxyProtocol == "" && !o.fresh {
 		for {
 			m := h.pop(o.service)

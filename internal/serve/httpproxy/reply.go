@@ -41,6 +41,10 @@ func (e *exchange) fail(f failed) {
 		e.respond(e.service.Fallbacks[0])
 		return
 	}
+	if e.grpc() {
+		e.failGRPC(f)
+		return
+	}
 	e.page, e.edit = e.page[:0], e.edit[:0]
 	if accept := e.request.Get(http1.Accept); asksForJSON(accept) {
 		e.edit = http1.AppendField(e.edit, "Content-Type", "application/json")
@@ -165,6 +169,9 @@ func (e *exchange) failTry(t *tryError) {
 	case failTimeout:
 		f.status = 504
 		f.what = "service " + e.name() + " did not answer in time"
+	case failBusy:
+		f.status, f.retryAfter = 503, time.Second
+		f.what = "every connection to service " + e.name() + " is in use"
 	case failProtocol:
 		f.what = "service " + e.name() + " gave an answer that is not valid HTTP"
 	default:

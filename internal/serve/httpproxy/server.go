@@ -15,6 +15,7 @@ import (
 	"github.com/backstay/backstay/internal/serve/pool"
 	"github.com/backstay/backstay/internal/serve/snapshot"
 	"github.com/backstay/backstay/internal/serve/transport"
+	"github.com/backstay/backstay/resilience"
 )
 
 // Options are what a Server works with. Snapshot is needed, all else may be left out.
@@ -217,7 +218,7 @@ func (s *Server) open(ctx context.Context, m *pool.Member, o *opening, t instant
 }
 
 func (s *Server) newSlot(address, host string) *memberConns {
-	h := &memberConns{server: s, address: address, host: host}
+	h := &memberConns{server: s, address: address, host: host, busy: resilience.NewLimit(resilience.LimitOptions{})}
 	h.mux.home = h
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -16,6 +16,7 @@ const (
 	failTimeout                     // no head of an answer in time
 	failProtocol                    // what came is no answer, or none that may be passed on
 	failGone                        // the member was taken away
+	failBusy                        // it has as many connections as it may
 )
 
 // A tryError says how a try failed and whether the member can have seen any of the request.
@@ -28,7 +29,7 @@ type tryError struct {
 
 // Error names the failure and its cause.
 func (e *tryError) Error() string {
-	s := [...]string{"", "connecting failed", "connection broken", "no answer in time", "bad answer", "member taken away"}[e.failure]
+	s := [...]string{"", "connecting failed", "connection broken", "no answer in time", "bad answer", "member taken away", "all connections in use"}[e.failure]
 	if e.err != nil {
 		s += ": " + e.err.Error()
 	}

@@ -24,10 +24,10 @@ type AdaptiveOptions struct {
 // After each window it compares, as TCP Vegas does, the calls at work with those that would be if none of them queued at the other
 // side: n × (1 − base/latency) is the length of that queue. Under a tenth of the limit, the limit grows; over a fifth it shrinks.
 //
-// The base is the latency without a queue. Vegas takes the lowest one seen, and has to drain the connection now and then to see it again; here it is
-// followed down, and up only as far as throughput follows concurrency: if fewer calls at work meant fewer calls served, they were not
-// queueing, the other side has become slower; if as many were served, they were. So there are no periodic dips, and a slower
-// dependency is not taken for an overloaded one.
+// The base is the latency without a queue. Vegas takes the lowest one seen, and has to drain the connection now and then to
+// see it again; here it is followed down, and up only as far as throughput follows concurrency: if fewer calls at work meant
+// fewer calls served, they were not queueing, the other side has become slower; if as many were served, they were. So there
+// are no periodic dips, and a slower dependency is not taken for an overloaded one.
 //
 // Sources: Brakmo, Peterson, "TCP Vegas" (IEEE JSAC 13(8), 1995); Netflix, concurrency-limits (Vegas, Gradient2); Uber, "Cinnamon
 // Auto-Tuner" (covariance of throughput and concurrency); Little's law, which gives the mean number at work as the sum of latencies
@@ -71,7 +71,8 @@ func (a *Adaptive) bounds() LimitOptions {
 	return LimitOptions{Concurrency: int(a.limit), Queue: a.options.Queue, Wait: a.options.Wait}
 }
 
-// Acquire takes a place as Limit does. Whoever uses it instead of Enter gives the place back with Release, and the limit learns nothing.
+// Acquire takes a place as Limit does. Whoever uses it instead of Enter gives the place back with Release, and the limit
+// learns nothing.
 func (a *Adaptive) Acquire(ctx context.Context) error { return a.places.Acquire(ctx) }
 
 // Release gives a place back.
@@ -88,7 +89,8 @@ func (a *Adaptive) Enter(ctx context.Context) (Pass, error) {
 	return Pass{Gate: a, Begun: a.clock.now()}, nil
 }
 
-// Leave gives the place back and learns from the call: its latency from a success, that there is too much to do from an error that says so.
+// Leave gives the place back and learns from the call: its latency from a success, that there is too much to do from an error
+// that says so.
 func (a *Adaptive) Leave(p Pass, err error) {
 	a.places.Release()
 	now := a.clock.now()
@@ -130,7 +132,8 @@ func (a *Adaptive) judge(now time.Duration) {
 	}
 }
 
-// learn moves the limit by what a window showed: the mean number of calls at work, how many were served per second, and their mean latency in seconds.
+// learn moves the limit by what a window showed: the mean number of calls at work, how many were served per second, and their
+// mean latency in seconds.
 func (a *Adaptive) learn(atWork, throughput, latency float64) {
 	a.history.add(math.Log(atWork), math.Log(throughput))
 	slope, known := a.history.slope()
@@ -174,7 +177,8 @@ func (h *history) add(x, y float64) {
 	h.n++
 }
 
-// slope says how far y followed x: that of the regression line, 1 for in proportion, 0 for not at all. It is not known while x hardly varies.
+// slope says how far y followed x: that of the regression line, 1 for in proportion, 0 for not at all. It is not known while x
+// hardly varies.
 func (h *history) slope() (slope float64, known bool) {
 	n := min(h.n, len(h.x))
 	var mx, my, xx, xy float64

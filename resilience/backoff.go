@@ -52,7 +52,8 @@ func (b Backoff) bound(retry int) time.Duration {
 	return time.Duration(min(bound, float64(b.Max)))
 }
 
-// decorrelated walks the whole chain of delays each time, which gives each the same distribution as one that remembers the delay before.
+// decorrelated walks the whole chain of delays each time, which gives each the same distribution as one that remembers the
+// delay before.
 func (b Backoff) decorrelated(retry int) time.Duration {
 	delay := b.Initial
 	for range min(max(retry, 1), 64) {
@@ -81,14 +82,15 @@ func (b Backoff) Validate() error {
 		errs = append(errs, fmt.Errorf("backoff: the initial delay %v exceeds the longest, %v: exchange them", b.Initial, b.Max))
 	}
 	if b.Factor != 0 && !(b.Factor >= 1) {
-		errs = append(errs, fmt.Errorf("backoff: a factor of %v makes delays shrink, so that retries speed up while the other side fails: use 1 or more", b.Factor))
+		errs = append(errs, fmt.Errorf("backoff: a factor of %v makes delays shrink, "+
+			"so that retries speed up while the other side fails: use 1 or more", b.Factor))
 	}
 	if b.Jitter > NoJitter {
 		errs = append(errs, fmt.Errorf("backoff: there is no jitter %d: use FullJitter, EqualJitter or DecorrelatedJitter", b.Jitter))
 	}
 	if d := b.withDefaults(); b.Jitter == NoJitter && (d.Factor == 1 || d.Initial == d.Max) {
-		errs = append(errs, fmt.Errorf("backoff: a fixed delay of %v without jitter is refused: callers that failed together would all come back together, "+
-			"every %v, and keep the other side from recovering: use FullJitter", d.Initial, d.Initial))
+		errs = append(errs, fmt.Errorf("backoff: a fixed delay of %v without jitter is refused: "+
+			"callers that failed together would all come back together, every %v, and keep the other side from recovering: use FullJitter", d.Initial, d.Initial))
 	}
 	return errors.Join(errs...)
 }

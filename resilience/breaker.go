@@ -84,12 +84,12 @@ type BreakerChange struct {
 	At       time.Time
 }
 
-// Breaker stops calls to what keeps failing, so that callers fail fast and the other side can recover (M. Nygard, Release It!, 2nd ed.,
-// ch. 5; M. Fowler, CircuitBreaker, 2014). It opens on failures in a row, on the failure rate or on the slow-call rate; after a growing,
-// jittered time it lets a few calls try.
+// Breaker stops calls to what keeps failing, so that callers fail fast and the other side can recover (M. Nygard, Release It!,
+// 2nd ed., ch. 5; M. Fowler, CircuitBreaker, 2014). It opens on failures in a row, on the failure rate or on the slow-call
+// rate; after a growing, jittered time it lets a few calls try.
 //
-// All that belongs to one stay in one state is an era. A permit knows its era, and its result is dropped once another has begun: answers
-// to calls made before the breaker opened do not close it, and old failures do not open it again.
+// All that belongs to one stay in one state is an era. A permit knows its era, and its result is dropped once another has
+// begun: answers to calls made before the breaker opened do not close it, and old failures do not open it again.
 type Breaker struct {
 	clock   clock
 	era     atomic.Pointer[era]
@@ -173,8 +173,8 @@ func (b *Breaker) probe(e *era) (Permit, error) {
 // Done tells how the call ended and how long it took.
 func (p Permit) Done(o Outcome, took time.Duration) { p.DoneAfter(o, took, 0) }
 
-// DoneAfter is Done for an answer that asked not to be called again before retryAfter has passed (RFC 9110, section 10.2.3): if this
-// result opens the breaker, it stays open for at least that long, bounded by MaxReset.
+// DoneAfter is Done for an answer that asked not to be called again before retryAfter has passed (RFC 9110, section 10.2.3):
+// if this result opens the breaker, it stays open for at least that long, bounded by MaxReset.
 func (p Permit) DoneAfter(o Outcome, took, retryAfter time.Duration) {
 	if p.breaker == nil {
 		return
@@ -272,8 +272,8 @@ func (b *Breaker) move(event event, cause string, retryAfter time.Duration) *era
 	return to
 }
 
-// deliver tells OnChange what is pending: one goroutine at a time, which keeps the order, and without the lock, so that OnChange may
-// use the breaker.
+// deliver tells OnChange what is pending: one goroutine at a time, which keeps the order, and without the lock, so that
+// OnChange may use the breaker.
 func (b *Breaker) deliver() {
 	b.mu.Lock()
 	if b.delivering || len(b.pending) == 0 {

@@ -22,8 +22,8 @@ const (
 	cleared         // by hand
 )
 
-// follows is the state machine: the state that follows on an event (row) in a state (column). An event that cannot happen in a state
-// leaves it; it is never raised there.
+// follows is the state machine: the state that follows on an event (row) in a state (column). An event that cannot happen in a
+// state leaves it; it is never raised there.
 var follows = [...][3]BreakerState{
 	nothing:   {Closed, Open, HalfOpen},
 	tripped:   {Open, Open, HalfOpen},
@@ -52,7 +52,8 @@ type era struct {
 
 // next is the era that follows on an event.
 func (e *era) next(event event, now, retryAfter time.Duration) *era {
-	n := &era{number: e.number + 1, state: follows[event][e.state], forced: event == isolated || event == forced, since: now, options: e.options}
+	n := &era{number: e.number + 1, state: follows[event][e.state], since: now, options: e.options}
+	n.forced = event == isolated || event == forced
 	switch n.state {
 	case Closed:
 		n.tally = newTally(n.options)
@@ -96,8 +97,8 @@ func newTally(o BreakerOptions) *tally {
 	return t
 }
 
-// record counts a result of a closed era; where it opens the breaker, it says why. Only a failure or a slow call does that: a success
-// that makes up the volume does not.
+// record counts a result of a closed era; where it opens the breaker, it says why. Only a failure or a slow call does that: a
+// success that makes up the volume does not.
 func (e *era) record(clock *clock, o Outcome, took time.Duration) (cause string) {
 	t := e.tally
 	switch o {

@@ -34,10 +34,11 @@ type BudgetSnapshot struct {
 	Refused           uint64 // retries refused since it was made
 }
 
-// Budget keeps retries, those that wait for their delay included, at or below Min + Ratio × requests, so that retrying multiplies load
-// by no more than 1 + Ratio, however often each call would retry. Both are counted over a window; what has begun earlier and is still at
-// work counts as well. A window, and not only what is at work, because failures come in bursts (all calls on one member at once) and
-// because calls that fail fast are hardly ever at work: a budget of concurrency alone refuses the first and lets the second through.
+// Budget keeps retries, those that wait for their delay included, at or below Min + Ratio × requests, so that retrying
+// multiplies load by no more than 1 + Ratio, however often each call would retry. Both are counted over a window; what has
+// begun earlier and is still at work counts as well. A window, and not only what is at work, because failures come in bursts
+// (all calls on one member at once) and because calls that fail fast are hardly ever at work: a budget of concurrency alone
+// refuses the first and lets the second through.
 //
 // Sources: Google SRE, "Handling Overload" (retry budgets); Finagle's RetryBudget; Envoy's retry_budget.
 type Budget struct {

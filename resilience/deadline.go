@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// Within makes a call that may take d at most: its context ends then, or when the caller's does if that is sooner. Everything called
-// under that context sees the time that remains; adapters pass it on to other processes. 0 is no bound but the caller's.
+// Within makes a call that may take d at most: its context ends then, or when the caller's does if that is sooner. Everything
+// called under that context sees the time that remains; adapters pass it on to other processes. 0 is no bound but the
+// caller's.
 func Within[T any](ctx context.Context, d time.Duration, call func(context.Context) (T, error)) (T, error) {
 	return try(ctx, d, call)
 }
@@ -19,9 +20,10 @@ type DeadlineOptions struct {
 	Window   time.Duration // time looked back on; 30s where not given
 }
 
-// Deadline is a gate that refuses, at the door, a call whose context ends before it can finish: its work would be thrown away, at the
-// expense of calls that can still be of use. What calls need is learnt from those that succeed; a call without a deadline passes. A quantile
-// above the median would refuse calls that mostly make it. Source: Google SRE, "Addressing Cascading Failures" (deadlines).
+// Deadline is a gate that refuses, at the door, a call whose context ends before it can finish: its work would be thrown away,
+// at the expense of calls that can still be of use. What calls need is learnt from those that succeed; a call without a
+// deadline passes. A quantile above the median would refuse calls that mostly make it. Source: Google SRE, "Addressing
+// Cascading Failures" (deadlines).
 type Deadline struct {
 	least  time.Duration
 	recent *latencies

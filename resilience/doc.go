@@ -27,9 +27,9 @@
 //
 // [Hold] lets calls wait while nothing can serve them; [Mode] is a switch for doing less.
 //
-// All are safe for concurrent use and bounded in memory, and start no goroutine per call. Gates, and what else lies on the path of a
-// call that goes well, allocate nothing in steady state, but for contexts with a deadline and an armed hedge. Time comes from the
-// time package only, so that testing/synctest drives it: make a policy inside the bubble that uses it.
+// All are safe for concurrent use and bounded in memory, and start no goroutine per call. Gates, and what else lies on the
+// path of a call that goes well, allocate nothing in steady state, but for contexts with a deadline and an armed hedge. Time
+// comes from the time package only, so that testing/synctest drives it: make a policy inside the bubble that uses it.
 //
 // An error with which a policy refuses a call wraps [ErrRefused]: the call was not made. An error that has a method RetryAfter()
 // time.Duration tells retries and breakers how long to stay away.

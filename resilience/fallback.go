@@ -5,10 +5,10 @@ import (
 	"errors"
 )
 
-// FirstOf asks for an answer and, where that fails, for the next best one: another service, what is in a cache, a static answer. It
-// returns the answer, which of the calls gave it (0 is the first), and, where none did, all their errors. What cannot be
-// helped by asking elsewhere ends it: an error marked Permanent, and the end of the context, unless the rest does not look at that: use
-// context.WithoutCancel in it where it shall answer all the same.
+// FirstOf asks for an answer and, where that fails, for the next best one: another service, what is in a cache, a static
+// answer. It returns the answer, which of the calls gave it (0 is the first), and, where none did, all their errors. What
+// cannot be helped by asking elsewhere ends it: an error marked Permanent, and a caller who left (context.Canceled). A missed
+// deadline does not: a static answer takes no time.
 func FirstOf[T any](ctx context.Context, calls ...func(context.Context) (T, error)) (result T, which int, err error) {
 	var failed []error
 	for i, call := range calls {

@@ -33,8 +33,8 @@ func (p Pass) Leave(err error) {
 	}
 }
 
-// Guard makes a call behind gates, which are entered in the given order and left in the reverse one, also when the call panics. If one
-// refuses, the call is not made.
+// Guard makes a call behind gates, which are entered in the given order and left in the reverse one, also when the call
+// panics. If one refuses, the call is not made.
 func Guard[T any](ctx context.Context, call func(context.Context) (T, error), gates ...Gate) (result T, err error) {
 	var few [8]Pass
 	passes := few[:0]

@@ -18,8 +18,8 @@ type HedgeOptions struct {
 	OnHedge func(delay time.Duration)
 }
 
-// Hedge makes a slow call a second time and takes the answer that comes first, which cuts off the tail of latency at the price of a few
-// more calls: those slower than the quantile, and no more than the budget allows, so that a slow other side is not
+// Hedge makes a slow call a second time and takes the answer that comes first, which cuts off the tail of latency at the price
+// of a few more calls: those slower than the quantile, and no more than the budget allows, so that a slow other side is not
 // given twice the work. Source: Dean, Barroso, "The Tail at Scale" (CACM 56(2), 2013).
 type Hedge struct {
 	options HedgeOptions

@@ -28,8 +28,8 @@ type Hold struct {
 // NewHold makes an empty waiting room.
 func NewHold(o HoldOptions) *Hold { return &Hold{options: o} }
 
-// Wait returns nil as soon as ready is true, asked at once and after each Wake, in the caller's goroutine and under no lock. bytes is
-// what the caller keeps in memory meanwhile. Errors: ErrHoldFull, ErrHoldTimeout, or the context's cause.
+// Wait returns nil as soon as ready is true, asked at once and after each Wake, in the caller's goroutine and under no lock.
+// bytes is what the caller keeps in memory meanwhile. Errors: ErrHoldFull, ErrHoldTimeout, or the context's cause.
 func (h *Hold) Wait(ctx context.Context, bytes int64, ready func() bool) error {
 	if ready() {
 		return nil

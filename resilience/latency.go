@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// latencies tells one quantile of the durations of the last window, to within an eighth. It is a histogram of eight buckets for each
-// doubling, from a microsecond to half an hour, in two halves of the window that take turns, so that what is old fades without a sweeper.
+// latencies tells one quantile of the durations of the last window, to within an eighth. It is a histogram of eight buckets
+// for each doubling, from a microsecond to half an hour, in two halves of the window that take turns, so that what is old
+// fades without a sweeper.
 type latencies struct {
 	clock    clock
 	quantile float64

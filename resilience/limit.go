@@ -23,8 +23,8 @@ type LimitSnapshot struct {
 
 // Limit bounds how many calls are at work at once; more wait, first in, first out.
 //
-// While nobody waits, a place is taken and given back by one atomic instruction each. Once somebody does, all go through the mutex: a
-// place given back then passes straight to who waits longest, so that nobody can overtake the queue.
+// While nobody waits, a place is taken and given back by one atomic instruction each. Once somebody does, all go through the
+// mutex: a place given back then passes straight to who waits longest, so that nobody can overtake the queue.
 type Limit struct {
 	word    atomic.Uint64 // waiting (upper half), in use (lower half); the upper half is changed under the mutex only
 	bound   atomic.Uint32 // Concurrency

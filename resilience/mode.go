@@ -25,9 +25,9 @@ type ModeChange struct {
 	At     time.Time
 }
 
-// Mode is a named way to do less ("recommendations off"): a switch that the application asks, which opens by itself while a signal is
-// high (a shedder's level, a breaker's state, a queue's length), or by hand. It opens fast and closes slowly and at a lower signal, as doing
-// less lowers the signal: without that gap it would flap.
+// Mode is a named way to do less ("recommendations off"): a switch that the application asks, which opens by itself while a
+// signal is high (a shedder's level, a breaker's state, a queue's length), or by hand. It opens fast and closes slowly and at
+// a lower signal, as doing less lowers the signal: without that gap it would flap.
 type Mode struct {
 	name    string
 	options ModeOptions

@@ -1,12 +1,9 @@
 package resilience
 
-import (
-	"context"
-	"hash/maphash"
-)
+import "context"
 
-// Priority is how much a call matters: one of four classes and, within it, a level from 0 to 127. Under overload the lowest is refused
-// first.
+// Priority is how much a call matters: one of four classes and, within it, a level from 0 to 127. Under overload the lowest is
+// refused first.
 type Priority uint16
 
 // The classes, each at its lowest level (Google SRE, "Handling Overload", names them alike).
@@ -24,13 +21,16 @@ func (p Priority) String() string {
 	return [...]string{"sheddable", "normal", "critical", "critical+"}[min(p, priorities-1)>>7]
 }
 
-var levels = maphash.MakeSeed()
-
-// For spreads the clients of a class over its levels, so that under overload some are served well and not all badly: what one client calls
-// is all admitted or all refused (Zhou et al., "Overload Control for Scaling WeChat Microservices", SoCC 2018). Who is at the bottom is
-// chance; add the hour to the client, say, to let that change.
+// For spreads the clients of a class over its levels, so that under overload some are served well and not all badly: what one
+// client calls is all admitted or all refused (Zhou et al., "Overload Control for Scaling WeChat Microservices", SoCC 2018).
+// Who is at the bottom is chance; add the hour to the client, say, to let that change.
 func (p Priority) For(client string) Priority {
-	return min(p, priorities-1)&^127 | Priority(maphash.String(levels, client)&127)
+	const offset, prime = 14695981039346656037, 1099511628211 // FNV-1a: alike on all nodes
+	hash := uint64(offset)
+	for i := range len(client) {
+		hash = (hash ^ uint64(client[i])) * prime
+	}
+	return min(p, priorities-1)&^127 | Priority((hash^hash>>32)&127) //nolint:gosec // seven bits
 }
 
 type priorityKey struct{}

@@ -30,8 +30,9 @@ func (w *waiter) stop() {
 	}
 }
 
-// queue is first in, first out; anyone may leave it from within. It keeps the waiters it has made for use again: they are as many as
-// have waited at once. They belong to their queue, and not to a sync.Pool, as timers and channels of one synctest bubble cannot be used in another.
+// queue is first in, first out; anyone may leave it from within. It keeps the waiters it has made for use again: they are as
+// many as have waited at once. They belong to their queue, and not to a sync.Pool, as timers and channels of one synctest
+// bubble cannot be used in another.
 type queue struct {
 	first, last *waiter
 	unused      *waiter

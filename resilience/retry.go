@@ -27,14 +27,14 @@ type RetryEvent struct {
 	Err     error         // why
 }
 
-// Retry tries calls again that failed, where that is safe and cannot make things worse: with a growing random delay, at most so often,
-// within a deadline and within a Budget. An answer that names a time (an error with RetryAfter() time.Duration) is obeyed: the delay
-// is at least that, and there is no retry if that is too late.
+// Retry tries calls again that failed, where that is safe and cannot make things worse: with a growing random delay, at most
+// so often, within a deadline and within a Budget. An answer that names a time (an error with RetryAfter() time.Duration) is
+// obeyed: the delay is at least that, and there is no retry if that is too late.
 //
-// Retries in several layers multiply: three layers of three tries make 27. So only the layer next to a failure retries: what it has given
-// up (GaveUp), an outer one does not try again; and a call that is itself a retry of an outer layer (AttemptOf(ctx) > 1) is tried
-// once only. Adapters pass both on between processes. Sources: Google SRE, "Handling Overload" and "Addressing Cascading Failures"; M. Brooker,
-// "Timeouts, retries, and backoff with jitter" (Amazon Builders' Library).
+// Retries in several layers multiply: three layers of three tries make 27. So only the layer next to a failure retries: what
+// it has given up (GaveUp), an outer one does not try again; and a call that is itself a retry of an outer layer
+// (AttemptOf(ctx) > 1) is tried once only. Adapters pass both on between processes. Sources: Google SRE, "Handling Overload"
+// and "Addressing Cascading Failures"; M. Brooker, "Timeouts, retries, and backoff with jitter" (Amazon Builders' Library).
 type Retry struct{ options RetryOptions }
 
 // NewRetry makes a retry policy, or says what is wrong with its options.
@@ -43,7 +43,8 @@ func NewRetry(o RetryOptions) (*Retry, error) {
 		return nil, err
 	}
 	if o.Attempts < 0 || o.PerTry < 0 || o.Total < 0 {
-		return nil, fmt.Errorf("retry: attempts (%d), time per try (%v) and in total (%v) cannot be negative: use 0 for the default", o.Attempts, o.PerTry, o.Total)
+		return nil, fmt.Errorf("retry: attempts (%d), time per try (%v) and in total (%v) cannot be negative: use 0 for the default",
+			o.Attempts, o.PerTry, o.Total)
 	}
 	o.Attempts = orDefault(o.Attempts, 3)
 	if o.Budget == nil {
@@ -58,8 +59,8 @@ func NewRetry(o RetryOptions) (*Retry, error) {
 // Do makes a call, and makes it again as the policy allows. The error wraps the last try's; GaveUp tells whether there were retries
 // in vain.
 //
-// Only what may happen twice belongs in here. For a call that may not, mark its context with Unsafe: it is then retried only on errors
-// that prove that it was not made (ErrRefused, ErrNotSent).
+// Only what may happen twice belongs in here. For a call that may not, mark its context with Unsafe: it is then retried only
+// on errors that prove that it was not made (ErrRefused, ErrNotSent).
 func Do[T any](ctx context.Context, r *Retry, call func(context.Context) (T, error)) (T, error) {
 	o := &r.options
 	if o.Total > 0 {
@@ -81,24 +82,16 @@ func Do[T any](ctx context.Context, r *Retry, call func(context.Context) (T, err
 		if o.OnRetry != nil {
 			o.OnRetry(RetryEvent{attempt, delay, err})
 		}
-		if result, err = retry(ctx, o, call, attempt, delay, result, err); ctx.Err() != nil && err != nil {
-			return result, err
+		if waited := sleep(ctx, delay); waited != nil {
+			o.Budget.EndRetry()
+			return result, &gaveUp{attempt - 1, errors.Join(err, waited)}
 		}
+		result, err = func() (T, error) {
+			defer o.Budget.EndRetry() // also when the call panics
+			return try(WithAttempt(ctx, attempt), o.PerTry, call)
+		}()
 	}
 	return result, nil
-}
-
-// retry waits and tries once more. Where the context ends first, the result stays the last one.
-func retry[T any](ctx context.Context, o *RetryOptions, call func(context.Context) (T, error), attempt int, delay time.Duration, last T, lastErr error) (T, error) {
-	defer o.Budget.EndRetry()
-	if err := sleep(ctx, delay); err != nil {
-		return last, &gaveUp{attempt - 1, errors.Join(lastErr, err)}
-	}
-	last, lastErr = try(WithAttempt(ctx, attempt), o.PerTry, call)
-	if ctx.Err() != nil && lastErr != nil {
-		lastErr = &gaveUp{attempt, lastErr}
-	}
-	return last, lastErr
 }
 
 // try makes the call once.
@@ -139,8 +132,8 @@ func (g *gaveUp) Error() string {
 
 func (g *gaveUp) Unwrap() error { return g.last }
 
-// GaveUp says whether an error is what a Retry, here or further in, was left with after trying again in vain. It should be passed on
-// without more retries.
+// GaveUp says whether an error is what a Retry, here or further in, was left with after trying again in vain. It should be
+// passed on without more retries.
 func GaveUp(err error) bool {
 	_, ok := errors.AsType[*gaveUp](err)
 	return ok

@@ -25,19 +25,23 @@ type ShedSnapshot struct {
 	Refused uint64 // since it was made
 }
 
-// Shed refuses calls under overload, the least important first, so that the rest keeps its latency instead of all getting slow together.
+// Shed refuses calls under overload, the least important first, so that the rest keeps its latency instead of all getting slow
+// together.
 //
-// Overload is told by queueing delay, as in CoDel (Nichols, Jacobson, "Controlling Queue Delay", ACM Queue 10(5), 2012): by the
-// shortest delay in an interval, for a queue that is empty now and then is a burst being absorbed, and one that never is stands. Delay is what
-// callers feel, needs no knowledge of capacity, and unlike processor load or the number of calls it is the same target for any service.
+// Overload is told by queueing delay, as in CoDel (Nichols, Jacobson, "Controlling Queue Delay", ACM Queue 10(5), 2012): by
+// the shortest delay in an interval, for a queue that is empty now and then is a burst being absorbed, and one that never is
+// stands. Delay is what callers feel, needs no knowledge of capacity, and unlike processor load or the number of calls it is
+// the same target for any service.
 //
-// What follows from it is a share of the calls to refuse. While the queue stands, calls are served at capacity, so that the share is
-// known: what came beyond what was served, and a little more to drain the queue. A controller that felt its way there by the delay alone
-// would be late both ways, as delay shows what was admitted a queue ago (measured: it served a fifth less, and took more than three seconds to
-// let all back in). While the queue does not stand, the share falls: slowly towards what that capacity cannot serve of what comes, quickly where it could serve it.
+// What follows from it is a share of the calls to refuse. While the queue stands, calls are served at capacity, so that the
+// share is known: what came beyond what was served, and a little more to drain the queue. A controller that felt its way there
+// by the delay alone would be late both ways, as delay shows what was admitted a queue ago (measured: it served a fifth less,
+// and took more than three seconds to let all back in). While the queue does not stand, the share falls: slowly towards what
+// that capacity cannot serve of what comes, quickly where it could serve it.
 //
-// The share becomes a priority by the distribution of recent calls (as in WeChat's DAGOR, SoCC 2018), so that it acts alike whether one
-// call in a hundred is sheddable or all of them are; calls right at the border are refused at random in proportion.
+// The share becomes a priority by the distribution of recent calls (as in WeChat's DAGOR, SoCC 2018), so that it acts alike
+// whether one call in a hundred is sheddable or all of them are; calls right at the border are refused at random in
+// proportion.
 type Shed struct {
 	target, interval time.Duration
 	queue            Gate
@@ -61,7 +65,8 @@ const noDelay = math.MaxInt64
 
 // NewShed makes a shedder that admits everything.
 func NewShed(o ShedOptions) *Shed {
-	s := &Shed{target: orDefault(o.Target, 5*time.Millisecond), interval: orDefault(o.Interval, 100*time.Millisecond), queue: o.Queue, clock: newClock()}
+	s := &Shed{clock: newClock(), queue: o.Queue}
+	s.target, s.interval = orDefault(o.Target, 5*time.Millisecond), orDefault(o.Interval, 100*time.Millisecond)
 	s.shortest.Store(noDelay)
 	s.ends.Store(int64(s.interval))
 	return s
@@ -171,6 +176,7 @@ func (s *Shed) Snapshot() ShedSnapshot {
 	defer s.mu.Unlock()
 	border := s.border.Load()
 	return ShedSnapshot{
-		Level: s.level, Border: Priority(border >> 32), Share: float64(uint32(border)) / (1 << 32), Delay: s.delay, Refused: s.refused.Load(), //nolint:gosec // halves
+		Level: s.level, Delay: s.delay, Refused: s.refused.Load(),
+		Border: Priority(border >> 32), Share: float64(uint32(border)) / (1 << 32), //nolint:gosec // halves of a word
 	}
 }

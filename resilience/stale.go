@@ -27,8 +27,9 @@ const (
 	StaleOnError                  // kept and stale; a new one could not be had
 )
 
-// Stale keeps answers to give them again while they are fresh, while new ones are fetched, and when new ones cannot be had (RFC 5861). Calls for the same key
-// at the same time are made once, and all get the answer, so that an answer that expires does not send everybody to the other side.
+// Stale keeps answers to give them again while they are fresh, while new ones are fetched, and when new ones cannot be had
+// (RFC 5861). Calls for the same key at the same time are made once, and all get the answer, so that an answer that expires
+// does not send everybody to the other side.
 type Stale[K comparable, V any] struct {
 	options StaleOptions
 	clock   clock

@@ -20,9 +20,9 @@ type ThrottleOptions struct {
 //
 //	max(0, (requests − K × accepts) / (requests + 1))
 //
-// over the window, so that a backend that refuses is sent K times what it accepts and not everything. It needs no word from the
-// backend but its answers. Taken alone, the formula would send next to nothing during an outage, and would so notice its end late; hence
-// Most, as in Envoy's admission control.
+// over the window, so that a backend that refuses is sent K times what it accepts and not everything. It needs no word from
+// the backend but its answers. Taken alone, the formula would send next to nothing during an outage, and would so notice its
+// end late; hence Most, as in Envoy's admission control.
 type Throttle struct {
 	k, most  float64
 	classify func(error) Outcome
@@ -43,7 +43,8 @@ func NewThrottle(o ThrottleOptions) *Throttle {
 		o.Classify = Judge
 	}
 	return &Throttle{
-		k: orDefault(o.K, 2), most: min(orDefault(o.Most, 0.9), 1), classify: o.Classify, clock: newClock(), ticker: newTicker(orDefault(o.Window, 2*time.Minute)),
+		k: orDefault(o.K, 2), most: min(orDefault(o.Most, 0.9), 1), classify: o.Classify,
+		clock: newClock(), ticker: newTicker(orDefault(o.Window, 2*time.Minute)),
 		requests: newRings(), accepts: newRings(),
 	}
 }

@@ -84,7 +84,8 @@ func (c counts) sum() (n int64) {
 	return n
 }
 
-// shards is how many shards to make: a power of two, four for each processor, so that two that are busy seldom meet by chance; at most 64.
+// shards is how many shards to make: a power of two, four for each processor, so that two that are busy seldom meet by chance;
+// at most 64.
 func shards() int {
 	return min(64, 1<<bits.Len(uint(4*runtime.GOMAXPROCS(0)-1))) //nolint:gosec // positive
 }

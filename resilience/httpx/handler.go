@@ -17,8 +17,8 @@ type HandlerOptions struct {
 	TrustPriority bool
 }
 
-// Handler serves requests behind gates. A refused one is answered by WriteError at once. Attempt, deadline and priority that the other side tells are in
-// the request's context.
+// Handler serves requests behind gates. A refused one is answered by WriteError at once. Attempt, deadline and priority that
+// the other side tells are in the request's context.
 func Handler(next http.Handler, o HandlerOptions) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := readHeaders(r.Context(), r.Header, o.TrustPriority)

@@ -1,4 +1,5 @@
-// Package httpx puts the policies of package resilience around HTTP: Transport around the requests a program sends, Handler around those it serves.
+// Package httpx puts the policies of package resilience around HTTP: Transport around the requests a program sends, Handler
+// around those it serves.
 //
 // Between the two, three headers tell the next process what it cannot know, and one tells the one before:
 //
@@ -41,8 +42,8 @@ func setHeaders(ctx context.Context, h http.Header) {
 	}
 }
 
-// readHeaders puts what the other side tells into the context. What is malformed is as if it were not there. A priority is only taken from
-// who is trusted: anyone could claim the highest.
+// readHeaders puts what the other side tells into the context. What is malformed is as if it were not there. A priority is
+// only taken from who is trusted: anyone could claim the highest.
 func readHeaders(ctx context.Context, h http.Header, trusted bool) (context.Context, context.CancelFunc) {
 	if n, err := strconv.Atoi(h.Get(AttemptHeader)); err == nil && n > 1 {
 		ctx = resilience.WithAttempt(ctx, n)
@@ -119,8 +120,9 @@ func Retryable(err error) bool {
 	return resilience.Transient(err)
 }
 
-// WriteError answers with what an error of a call means to the one who asked: 429 for a rate that is exceeded, 504 for a missed deadline, 503 for
-// other refusals, 502 for the rest; with Retry-After where the error or its kind says when, and Backstay-Retry where more tries are no use.
+// WriteError answers with what an error of a call means to the one who asked: 429 for a rate that is exceeded, 504 for a
+// missed deadline, 503 for other refusals, 502 for the rest; with Retry-After where the error or its kind says when, and
+// Backstay-Retry where more tries are no use.
 func WriteError(w http.ResponseWriter, err error) {
 	status := http.StatusBadGateway
 	switch {

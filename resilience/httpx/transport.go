@@ -14,14 +14,16 @@ import (
 // TransportOptions says how requests are sent.
 type TransportOptions struct {
 	Base http.RoundTripper // http.DefaultTransport where nil
-	// Retry says what is tried again. PerTry and Total count until the head of the answer; Retryable is that of this package where nil.
+	// Retry says what is tried again. PerTry and Total count until the head of the answer; Retryable is that of this package
+	// where nil.
 	Retry resilience.RetryOptions
 	Gates []resilience.Gate // passed by each try: a breaker, a limit, a throttle
 }
 
-// Transport is an http.RoundTripper that sends each try of a request through gates and tries again where that is safe: what was not sent; and,
-// for idempotent methods (RFC 9110, section 9.2.2) and requests with an Idempotency-Key, what failed or was answered with 429, 502,
-// 503 or 504. A body is sent again only if the request has GetBody. When tries run out, the last answer is returned as it is.
+// Transport is an http.RoundTripper that sends each try of a request through gates and tries again where that is safe: what
+// was not sent; and, for idempotent methods (RFC 9110, section 9.2.2) and requests with an Idempotency-Key, what failed or was
+// answered with 429, 502, 503 or 504. A body is sent again only if the request has GetBody. When tries run out, the last
+// answer is returned as it is.
 type Transport struct {
 	base  http.RoundTripper
 	retry *resilience.Retry
@@ -95,7 +97,8 @@ func (x *exchange) try(ctx context.Context) (*http.Response, error) {
 }
 
 func (x *exchange) send(ctx context.Context) (*http.Response, error) {
-	// The answer's body is read after Do has ended its context: so the try runs under the request's, and Do's ends it only until the head is there.
+	// The answer's body is read after Do has ended its context: so the try runs under the request's, and Do's ends it only
+	// until the head is there.
 	within, cancel := context.WithCancel(x.request.Context())
 	request := x.request.Clone(within)
 	if err := x.body(request); err != nil {

@@ -103,14 +103,14 @@ func (c *core) state(v *view, now int64, b resilience.BreakerSnapshot) (state st
 			state = "drained"
 		}
 		return state, s.at(c.drainSince), "drained by operator"
-	case e.until != 0:
-		return "ejected", s.at(e.since), fmt.Sprintf("%s, for another %s", e.evidence, brief(time.Duration(e.until-now)))
 	case !c.sound(v.settings):
 		evidence = c.status.Evidence
 		if c.tierPanics {
 			evidence += " (used all the same: too few members are up)"
 		}
 		return c.stateOf(v.settings), c.since(), evidence
+	case e.until != 0:
+		return "ejected", s.at(e.since), fmt.Sprintf("%s, for another %s", e.evidence, brief(time.Duration(e.until-now)))
 	case b.State != resilience.Closed:
 		evidence = b.Cause
 		if b.RetryAfter > 0 {

@@ -250,8 +250,8 @@ func (c *http2Client) finish() {
 	c.over = true
 }
 
-// Abort implements client: the stream is reset.
-func (c *http2Client) Abort() { c.aborted = true }
+// Abort implements client: the stream is reset, unless its end was written.
+func (c *http2Client) Abort() { c.aborted = !c.complete }
 
 // Interrupt implements client.
 func (c *http2Client) Interrupt() { c.in.interrupt() }

@@ -30,7 +30,6 @@ type mux struct {
 type muxConn struct {
 	*http2.ClientConn
 	base   *tls.Config // the service's configuration under which it was made
-	once   bool        // it carries one request only, as PROXY protocol names one client for each connection
 	fresh  bool        // it carried no request yet
 	active int         // requests on it
 	used   instant     // when the last one ended
@@ -82,9 +81,6 @@ func (x *mux) open(ctx context.Context, m *pool.Member, o *opening, t instant) (
 
 // take finds or makes a connection and reserves a stream on it.
 func (x *mux) take(ctx context.Context, o *opening) (*muxConn, error) {
-	if o.service.Config.ProxyProtocol != "" {
-		return x.dial(ctx, o)
-	}
 	for {
 		c, d, mine := x.reserve(o)
 		switch {
@@ -143,9 +139,7 @@ func (x *mux) dialShared(ctx context.Context, o *opening, d *dialing) (*muxConn,
 	if err != nil {
 		return nil, err
 	}
-	if x.closed {
-		c.once = true
-	} else {
+	if !x.closed {
 		x.conns = append(x.conns, c)
 	}
 	return c, nil
@@ -157,13 +151,6 @@ func (x *mux) dial(ctx context.Context, o *opening) (*muxConn, error) {
 	nc, err := h.server.dialer.Dial(ctx, h.address)
 	if err != nil {
 		return nil, err
-	}
-	v := o.service.Config.ProxyProtocol
-	if v != "" {
-		if err := writeProxyHeader(ctx, nc, v, o); err != nil {
-			_ = nc.Close()
-			return nil, err
-		}
 	}
 	if o.service.TLS != nil {
 		t, err := h.encrypt(ctx, nc, o.service.TLS)
@@ -178,7 +165,7 @@ func (x *mux) dial(ctx context.Context, o *opening) (*muxConn, error) {
 		_ = nc.Close()
 		return nil, err
 	}
-	c := &muxConn{ClientConn: cc, base: o.service.TLS, once: v != "", fresh: true, active: 1}
+	c := &muxConn{ClientConn: cc, base: o.service.TLS, fresh: true, active: 1}
 	if !cc.ReserveNewRequest() {
 		_ = cc.Close()
 		return nil, net.ErrClosed
@@ -208,7 +195,7 @@ func (x *mux) put(c *muxConn) {
 	defer x.mu.Unlock()
 	c.active--
 	c.used, c.fresh = now(), false
-	if c.active == 0 && (c.once || x.closed) {
+	if c.active == 0 && x.closed {
 		_ = c.Close()
 	}
 }

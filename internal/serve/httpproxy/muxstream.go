@@ -63,8 +63,11 @@ const mostInterims = 8
 var errMemberGone = errors.New("the member was taken away")
 
 func newMuxStream(ctx context.Context, x *mux, c *muxConn, m *pool.Member, o *opening) *muxStream {
+	x.mu.Lock()
+	kept := !c.fresh
+	x.mu.Unlock()
 	s := &muxStream{
-		mux: x, conn: c, member: m, kept: !c.fresh, idle: o.idle, by: o.by, scheme: "http",
+		mux: x, conn: c, member: m, kept: kept, idle: o.idle, by: o.by, scheme: "http",
 		interims: make(chan interim, mostInterims), results: make(chan roundTrip, 1), over: make(chan struct{}),
 	}
 	if c.base != nil {

@@ -123,7 +123,7 @@ func (b *Breaker) Ready() bool {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		if e = b.era.Load(); e.state == HalfOpen {
-			return e.trial.room(b.clock.now()) == nil
+			return e.trial.room(b.clock.now()) == vacant
 		}
 	}
 	return e.state == Closed || e.rested(b.clock.now())
@@ -154,10 +154,14 @@ func (b *Breaker) probe(e *era) (Permit, error) {
 	case Open:
 		err = ErrOpen
 	case HalfOpen:
-		if err = e.trial.room(now); err == errLost {
-			b.move(relapsed, "a probe did not end within "+e.options.ProbeTimeout.String(), 0)
-		} else if err == nil {
+		switch e.trial.room(now) {
+		case vacant:
 			permit.probe = e.trial.start(now)
+		case busy:
+			err = ErrOpen
+		case lost:
+			err = ErrOpen
+			b.move(relapsed, "a probe did not end within "+e.options.ProbeTimeout.String(), 0)
 		}
 	case Closed: // another caller's probe has just closed it
 	}

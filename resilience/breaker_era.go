@@ -1,7 +1,6 @@
 package resilience
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync/atomic"
@@ -155,10 +154,13 @@ func reached(n int, rate float64, all int) bool {
 	return rate > 0 && n > 0 && float64(n) >= rate*float64(all)-1e-9
 }
 
-// errLost says that a probe has been out for too long, errBusy that all are out.
-var (
-	errLost = errors.New("a probe is lost")
-	errBusy = errors.New("all probes are out")
+// room is whether another probe may start.
+type room uint8
+
+const (
+	vacant room = iota
+	busy        // as many as may are at work
+	lost        // one has been at work for too long
 )
 
 // trial is the probes of a half-open era.
@@ -186,17 +188,16 @@ func (t *trial) resize(o BreakerOptions) {
 	}
 }
 
-// room is nil where another probe may start, errBusy or errLost otherwise.
-func (t *trial) room(now time.Duration) error {
+func (t *trial) room(now time.Duration) room {
 	for _, begun := range t.begun {
 		if begun != free && now-begun >= t.timeout {
-			return errLost
+			return lost
 		}
 	}
 	if t.atWork >= t.most {
-		return errBusy
+		return busy
 	}
-	return nil
+	return vacant
 }
 
 // start takes a place that room has found.

@@ -23,7 +23,7 @@ func (b *Breaker) Snapshot() BreakerSnapshot {
 	defer b.mu.Unlock()
 	e, now := b.era.Load(), b.clock.now()
 	s := BreakerSnapshot{State: e.state, Forced: e.forced, Cause: e.cause, Since: b.clock.at(e.since)}
-	s.Refused = uint64(b.refused.sum()) //nolint:gosec // only grows
+	s.Refused = uint64(b.refused.sum())
 	switch e.state {
 	case Closed:
 		s.Consecutive = int(e.tally.streak.Load())

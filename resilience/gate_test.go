@@ -48,7 +48,7 @@ func TestGuardEntersInOrderAndLeavesInReverse(t *testing.T) {
 			func() {
 				defer func() { _ = recover() }()
 				_, err := Guard(background, tt.call, note{"a", nil, &log}, note{"b", tt.refuse, &log}, note{"c", nil, &log})
-				if tt.refuse != nil && err != tt.refuse {
+				if tt.refuse != nil && !errors.Is(err, tt.refuse) {
 					t.Errorf("error %v, want %v", err, tt.refuse)
 				}
 			}()
@@ -71,10 +71,10 @@ func TestGuardTakesAnyNumberOfGates(t *testing.T) {
 	}
 }
 
-type busy struct{ after time.Duration }
+type comeBack struct{ after time.Duration }
 
-func (b busy) Error() string             { return "busy" }
-func (b busy) RetryAfter() time.Duration { return b.after }
+func (b comeBack) Error() string             { return "busy" }
+func (b comeBack) RetryAfter() time.Duration { return b.after }
 
 func TestBreakerAsGate(t *testing.T) {
 	tests := []struct {
@@ -92,7 +92,7 @@ func TestBreakerAsGate(t *testing.T) {
 		{"slow ones open it", BreakerOptions{SlowRate: 1, Volume: 2}, nil, time.Second, Open, 0},
 		{"fast ones do not", BreakerOptions{SlowRate: 1, Volume: 2}, nil, time.Millisecond, Closed, 0},
 		{"errors may be classified", BreakerOptions{Consecutive: 2, Classify: func(error) Outcome { return Success }}, errDown, 0, Closed, 0},
-		{"the answer says for how long", BreakerOptions{Consecutive: 2}, fmt.Errorf("call: %w", busy{30 * time.Second}), 0, Open, 30 * time.Second},
+		{"the answer says for how long", BreakerOptions{Consecutive: 2}, fmt.Errorf("call: %w", comeBack{30 * time.Second}), 0, Open, 30 * time.Second},
 	}
 	for _, tt := range tests {
 		inBubble(t, tt.name, func(t *testing.T) {
@@ -100,7 +100,7 @@ func TestBreakerAsGate(t *testing.T) {
 			time.Sleep(time.Minute)
 			for range 2 {
 				_, err := Guard(background, func(context.Context) (int, error) { time.Sleep(tt.took); return 0, tt.err }, b)
-				if err != tt.err {
+				if !errors.Is(err, tt.err) {
 					t.Fatal(err)
 				}
 			}
@@ -145,7 +145,7 @@ func TestDeadline(t *testing.T) {
 		}
 		for i, step := range steps {
 			for range step.times {
-				if err := try(step.left, step.takes); err != step.want {
+				if err := try(step.left, step.takes); !errors.Is(err, step.want) {
 					t.Fatalf("step %d: %v, want %v (needed %v)", i, err, step.want, d.Needed())
 				}
 			}

@@ -88,7 +88,7 @@ type race[T any] struct {
 	call      func(context.Context) (T, error)
 	discard   func(T)
 	delay     time.Duration
-	ctx       context.Context //nolint:containedctx // the second call's, for as long as that lasts
+	ctx       context.Context
 	stop      context.CancelFunc
 	stopFirst context.CancelFunc
 	ended     chan struct{} // closed when result and err are final

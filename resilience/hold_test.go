@@ -39,7 +39,7 @@ func TestHoldAnswers(t *testing.T) {
 		inBubble(t, tt.name, func(t *testing.T) {
 			h := NewHold(tt.options)
 			for _, bytes := range tt.inside {
-				go h.Wait(background, bytes, never) //nolint:errcheck // stands in the way only
+				go h.Wait(background, bytes, never)
 			}
 			synctest.Wait()
 			start := time.Now()
@@ -85,7 +85,7 @@ func TestHoldWake(t *testing.T) {
 func TestHoldUpdate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := NewHold(HoldOptions{For: time.Minute, Waiters: 1})
-		go h.Wait(background, 0, never) //nolint:errcheck // stands in the way only
+		go h.Wait(background, 0, never)
 		synctest.Wait()
 		h.Update(HoldOptions{For: time.Second, Waiters: 2})
 		if err := h.Wait(background, 0, never); err != ErrHoldTimeout || h.Waiting() != 1 {

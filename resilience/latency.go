@@ -28,12 +28,12 @@ func newLatencies(quantile float64, volume int, window time.Duration) *latencies
 
 // latencyBucket is the bucket of a duration.
 func latencyBucket(d time.Duration) int {
-	v := uint64(max(d, 0)) >> 10 //nolint:gosec // not negative
+	v := uint64(max(d, 0)) >> 10
 	if v < 8 {
-		return int(v) //nolint:gosec // small
+		return int(v)
 	}
 	doubling := bits.Len64(v) - 1
-	return min((doubling-2)*8+int(v>>(doubling-3)&7), 239) //nolint:gosec // three bits
+	return min((doubling-2)*8+int(v>>(doubling-3)&7), 239)
 }
 
 // latencyBound is the upper end of a bucket.

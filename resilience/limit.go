@@ -38,8 +38,8 @@ type Limit struct {
 
 const oneWaiting = 1 << 32
 
-func waiting(word uint64) int  { return int(word >> 32) }      //nolint:gosec // half a word
-func inUse(word uint64) uint32 { return uint32(word) }         //nolint:gosec // the lower half
+func waiting(word uint64) int  { return int(word >> 32) }
+func inUse(word uint64) uint32 { return uint32(word) }
 func unbounded(n int) bool     { return n <= 0 || n >= 1<<31 } // no bound, or one that cannot be reached
 
 // NewLimit makes a limit with every place free.
@@ -99,12 +99,13 @@ func (l *Limit) join() (*waiter, time.Duration, error) {
 func (l *Limit) wait(ctx context.Context, w *waiter, wait time.Duration) error {
 	expired := w.after(wait)
 	var err error
+	late := false
 	select {
 	case <-w.granted:
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	case <-expired:
-		err = ErrQueueTimeout
+		err, late = ErrQueueTimeout, true
 	}
 	w.stop()
 	l.mu.Lock()
@@ -115,13 +116,13 @@ func (l *Limit) wait(ctx context.Context, w *waiter, wait time.Duration) error {
 		return nil
 	case l.queue.remove(w):
 		l.leave()
-		if err == ErrQueueTimeout {
+		if late {
 			l.expired.Add(1)
 		}
 		return err
 	}
 	<-w.granted // at the same moment a place came
-	if err == ErrQueueTimeout {
+	if late {
 		return nil
 	}
 	l.word.Add(^uint64(0))
@@ -165,7 +166,7 @@ func (l *Limit) Update(o LimitOptions) {
 	l.options = o
 	bound := uint32(1<<32 - 1)
 	if !unbounded(o.Concurrency) {
-		bound = uint32(o.Concurrency) //nolint:gosec // within
+		bound = uint32(o.Concurrency)
 	}
 	l.bound.Store(bound)
 	l.grant()

@@ -30,7 +30,7 @@ func (p Priority) For(client string) Priority {
 	for i := range len(client) {
 		hash = (hash ^ uint64(client[i])) * prime
 	}
-	return min(p, priorities-1)&^127 | Priority((hash^hash>>32)&127) //nolint:gosec // seven bits
+	return min(p, priorities-1)&^127 | Priority((hash^hash>>32)&127)
 }
 
 type priorityKey struct{}

@@ -47,8 +47,8 @@ func TestDo(t *testing.T) {
 		{"unsafe", RetryOptions{}, Unsafe(background), 9, errDown, 1, "down"},
 		{"unsafe but not sent", RetryOptions{}, Unsafe(background), 1, fmt.Errorf("dial: %w", ErrNotSent), 2, ""},
 		{"unsafe but refused", RetryOptions{}, Unsafe(background), 1, ErrQueueFull, 2, ""},
-		{"comes back too late for the deadline", RetryOptions{Total: time.Second}, background, 9, busy{2 * time.Second}, 1, "busy"},
-		{"comes back when told", RetryOptions{Total: 3 * time.Second}, background, 1, busy{2 * time.Second}, 2, ""},
+		{"comes back too late for the deadline", RetryOptions{Total: time.Second}, background, 9, comeBack{2 * time.Second}, 1, "busy"},
+		{"comes back when told", RetryOptions{Total: 3 * time.Second}, background, 1, comeBack{2 * time.Second}, 2, ""},
 	}
 	for _, tt := range tests {
 		inBubble(t, tt.name, func(t *testing.T) {
@@ -154,7 +154,7 @@ func TestRetryStorm(t *testing.T) {
 		}
 		const calls = 10 * 200
 		for range calls {
-			go call(background) //nolint:errcheck // fails
+			go call(background)
 			time.Sleep(5 * time.Millisecond)
 		}
 		time.Sleep(time.Minute)

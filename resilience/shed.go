@@ -84,7 +84,7 @@ func (s *Shed) admit(p Priority, now time.Duration) error {
 		s.mu.Unlock()
 	}
 	border := s.border.Load()
-	at := Priority(border >> 32) //nolint:gosec // was a priority
+	at := Priority(border >> 32)
 	if p > at || (p == at && rand.Uint32() >= uint32(border)) {
 		return nil
 	}
@@ -163,7 +163,7 @@ func (s *Shed) move(shortest time.Duration, came, served, passed float64) {
 func border(arrivals *[priorities]int, refuse float64) uint64 {
 	for p, n := range arrivals {
 		if n > 0 && refuse < float64(n) {
-			return uint64(p)<<32 | uint64(refuse/float64(n)*(1<<32-1)) //nolint:gosec // not negative
+			return uint64(p)<<32 | uint64(refuse/float64(n)*(1<<32-1))
 		}
 		refuse -= float64(n)
 	}
@@ -177,6 +177,6 @@ func (s *Shed) Snapshot() ShedSnapshot {
 	border := s.border.Load()
 	return ShedSnapshot{
 		Level: s.level, Delay: s.delay, Refused: s.refused.Load(),
-		Border: Priority(border >> 32), Share: float64(uint32(border)) / (1 << 32), //nolint:gosec // halves of a word
+		Border: Priority(border >> 32), Share: float64(uint32(border)) / (1 << 32),
 	}
 }

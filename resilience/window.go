@@ -19,7 +19,7 @@ type ticker struct{ width time.Duration }
 
 func newTicker(window time.Duration) ticker { return ticker{max(window/spans, 1)} }
 
-func (t ticker) at(now time.Duration) tick { return tick(now / t.width) } //nolint:gosec // wraps as meant
+func (t ticker) at(now time.Duration) tick { return tick(now / t.width) }
 
 // ring counts events by bucket: each word holds the bucket's tick (upper half) and its count, so that a bucket that has passed out
 // of the window needs no sweeper: whoever comes next starts it anew.
@@ -29,7 +29,7 @@ func (r *ring) add(t tick) {
 	word := &r[t%spans]
 	for {
 		old := word.Load()
-		switch age := int32(t - tick(old>>32)); { //nolint:gosec // a distance on a wrapping scale
+		switch age := int32(t - tick(old>>32)); {
 		case age == 0:
 			word.Add(1)
 			return
@@ -47,7 +47,7 @@ func (r *ring) sum(t tick) (n int) {
 	for i := range r {
 		word := r[i].Load()
 		if t-tick(word>>32) < spans {
-			n += int(uint32(word)) //nolint:gosec // the lower half is the count
+			n += int(uint32(word))
 		}
 	}
 	return n
@@ -87,7 +87,7 @@ func (c counts) sum() (n int64) {
 // shards is how many shards to make: a power of two, four for each processor, so that two that are busy seldom meet by chance;
 // at most 64.
 func shards() int {
-	return min(64, 1<<bits.Len(uint(4*runtime.GOMAXPROCS(0)-1))) //nolint:gosec // positive
+	return min(64, 1<<bits.Len(uint(4*runtime.GOMAXPROCS(0)-1)))
 }
 
 // shard picks one of n (a power of two) by where the goroutine's stack lies: goroutines that run at once have different stacks, and
@@ -96,7 +96,7 @@ func shard(n int) int {
 	var here byte
 	const odd = 0x9E3779B97F4A7C15 // 2^64 divided by the golden ratio: spreads nearby addresses (Knuth, vol. 3, 6.4)
 	address := uint64(uintptr(unsafe.Pointer(&here))) >> 11
-	return int((address * odd) >> 32 & uint64(n-1)) //nolint:gosec // below n
+	return int((address * odd) >> 32 & uint64(n-1))
 }
 
 // copy takes over the counts of another ring that nobody writes to meanwhile.

@@ -39,7 +39,7 @@ func TestHandlerReadsHeaders(t *testing.T) {
 					}
 					fmt.Fprint(w, resilience.AttemptOf(r.Context()), " ", uint16(resilience.PriorityOf(r.Context())), " ", left)
 				}), tt.options)
-				r := httptest.NewRequest("GET", "/", nil)
+				r := httptest.NewRequest(http.MethodGet, "/", nil)
 				for name, value := range tt.headers {
 					r.Header.Set(name, value)
 				}
@@ -67,12 +67,12 @@ func TestHandlerPassesGates(t *testing.T) {
 					t.Error(err)
 				}
 			}), HandlerOptions{Gates: []resilience.Gate{breaker}})
-			h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+			h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
 			if breaker.State() != tt.want {
 				t.Errorf("%v after %d, want %v", breaker.State(), tt.status, tt.want)
 			}
 			w := httptest.NewRecorder()
-			h.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+			h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
 			if refused := w.Code == 503 && w.Header().Get("Retry-After") == "1"; tt.status != 503 && refused != (tt.want == resilience.Open) {
 				t.Errorf("then answered %d, Retry-After %q", w.Code, w.Header().Get("Retry-After"))
 			}
@@ -166,7 +166,7 @@ func TestInLayers(t *testing.T) {
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
-	if response.StatusCode != 503 || string(body) != "down\n" || err != nil || tries != 3 {
+	if response.StatusCode != http.StatusServiceUnavailable || string(body) != "down\n" || err != nil || tries != 3 {
 		t.Errorf("%d %q %v after %d tries", response.StatusCode, body, err, tries)
 	}
 }
@@ -174,7 +174,7 @@ func TestInLayers(t *testing.T) {
 func BenchmarkHandler(b *testing.B) {
 	limit := resilience.NewLimit(resilience.LimitOptions{Concurrency: 10})
 	h := Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), HandlerOptions{Gates: []resilience.Gate{limit}})
-	r, w := httptest.NewRequest("GET", "/", nil), httptest.NewRecorder()
+	r, w := httptest.NewRequest(http.MethodGet, "/", nil), httptest.NewRecorder()
 	b.ReportAllocs()
 	for b.Loop() {
 		h.ServeHTTP(w, r)

@@ -64,7 +64,7 @@ func (s *script) RoundTrip(r *http.Request) (*http.Response, error) {
 type body struct {
 	io.Reader
 	script *script
-	ctx    context.Context //nolint:containedctx // a request's
+	ctx    context.Context
 	closed bool
 }
 
@@ -181,7 +181,7 @@ func TestTransportPassesGates(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, want := range []error{nil, nil, resilience.ErrOpen} {
-			r, _ := http.NewRequest("POST", "http://example.org/", strings.NewReader("x"))
+			r, _ := http.NewRequest(http.MethodPost, "http://example.org/", strings.NewReader("x"))
 			response, err := transport.RoundTrip(r)
 			if err != want {
 				t.Errorf("request %d: %v, want %v", i, err, want)

@@ -179,7 +179,7 @@ services:
 	}
 	fmt.Fprintf(&b, `    check: {http: /healthz, every: 500ms, timeout: 300ms, rise: 2, fall: 2}
     timeout: {first_byte: 1s}              # of one try; a hung member costs its requests in flight no more
-    outlier: {window: 2s, ejection: 3s}
+    outlier: {window: 2s, volume: 5, ejection: 3s}
     balance: {slow_start: 3s}
   - name: recommendations                  # misbehaves on a clock; clients get an empty list instead of errors
     members: [{name: recommendations-1, address: %q}]

@@ -10,6 +10,7 @@
 //	Deadline   refuses what cannot finish in time
 //	Throttle   holds calls back from what refuses them
 //	Shed       under overload, refuses the least important first
+//	Report     tells of what another gate refuses
 //
 // The other kind makes the call, perhaps more than once or not at all:
 //

@@ -168,7 +168,7 @@ func TestWithin(t *testing.T) {
 		defer cancel()
 		for _, tt := range []struct{ bound, want time.Duration }{{time.Second, time.Second}, {time.Hour, 2 * time.Second}, {0, 0}} {
 			start := time.Now()
-			if v, err := Within(outer, tt.bound, wait); v != 7 || err != context.DeadlineExceeded || time.Since(start) != tt.want {
+			if v, err := Within(outer, tt.bound, wait); v != 7 || !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != tt.want {
 				t.Errorf("within %v: %d, %v after %v, want %v", tt.bound, v, err, time.Since(start), tt.want)
 			}
 		}

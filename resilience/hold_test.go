@@ -88,7 +88,7 @@ func TestHoldUpdate(t *testing.T) {
 		go h.Wait(background, 0, never)
 		synctest.Wait()
 		h.Update(HoldOptions{For: time.Second, Waiters: 2})
-		if err := h.Wait(background, 0, never); err != ErrHoldTimeout || h.Waiting() != 1 {
+		if err := h.Wait(background, 0, never); !errors.Is(err, ErrHoldTimeout) || h.Waiting() != 1 {
 			t.Errorf("%v, %d waiting", err, h.Waiting())
 		}
 		time.Sleep(time.Minute)

@@ -44,7 +44,7 @@ func TestLimitRefusals(t *testing.T) {
 			if !errors.Is(err, tt.want) || time.Since(start) != tt.after {
 				t.Errorf("%v after %v, want %v after %v", err, time.Since(start), tt.want, tt.after)
 			}
-			if limited := errors.Is(err, ErrLimited); limited != (tt.want == ErrQueueFull || tt.want == ErrQueueTimeout) {
+			if limited := errors.Is(err, ErrLimited); limited != errors.Is(tt.want, ErrLimited) {
 				t.Errorf("%v is ErrLimited: %v", err, limited)
 			}
 			if s := l.Snapshot(); s.Waiting != 0 || s.InUse != tt.held+b2i(err == nil) {
@@ -80,7 +80,7 @@ func TestLimitIsFirstInFirstOut(t *testing.T) {
 		if s := l.Snapshot(); s.Waiting != 10 || s.InUse != 1 {
 			t.Errorf("%+v", s)
 		}
-		if err := l.Acquire(background); err != ErrQueueFull {
+		if err := l.Acquire(background); !errors.Is(err, ErrQueueFull) {
 			t.Errorf("the queue took an eleventh: %v", err)
 		}
 		leave()

@@ -81,12 +81,12 @@ func TestRateWaits(t *testing.T) {
 		_, _ = r.Enter(background)
 		ctx, cancel := context.WithTimeout(background, 50*time.Millisecond)
 		defer cancel()
-		if _, err := r.Enter(ctx); err != ErrRate {
+		if _, err := r.Enter(ctx); !errors.Is(err, ErrRate) {
 			t.Errorf("a turn after the deadline: %v", err)
 		}
 		stopped, stop := context.WithCancel(background)
 		time.AfterFunc(10*time.Millisecond, stop)
-		if _, err := r.Enter(stopped); err != context.Canceled {
+		if _, err := r.Enter(stopped); !errors.Is(err, context.Canceled) {
 			t.Errorf("the caller left: %v", err)
 		}
 	})

@@ -42,7 +42,7 @@ func TestDo(t *testing.T) {
 		{"the budget is spent", RetryOptions{Budget: spent}, background, 9, errDown, 1, "down"},
 		{"a permanent error", RetryOptions{}, background, 9, fmt.Errorf("call: %w", Permanent(errDown)), 1, "call: down"},
 		{"the caller left", RetryOptions{}, background, 9, context.Canceled, 1, "context canceled"},
-		{"classified", RetryOptions{Retryable: func(err error) bool { return err != errDown }}, background, 9, errDown, 1, "down"},
+		{"classified", RetryOptions{Retryable: func(err error) bool { return !errors.Is(err, errDown) }}, background, 9, errDown, 1, "down"},
 		{"a retry of an outer layer", RetryOptions{}, nested, 9, errDown, 1, "down"},
 		{"unsafe", RetryOptions{}, Unsafe(background), 9, errDown, 1, "down"},
 		{"unsafe but not sent", RetryOptions{}, Unsafe(background), 1, fmt.Errorf("dial: %w", ErrNotSent), 2, ""},
@@ -114,7 +114,7 @@ func TestDoTellsAttempts(t *testing.T) {
 		var told, seen []int
 		r, _ := NewRetry(RetryOptions{OnRetry: func(e RetryEvent) {
 			told = append(told, e.Attempt)
-			if e.Err != errDown || e.Delay > 50*time.Millisecond {
+			if !errors.Is(e.Err, errDown) || e.Delay > 50*time.Millisecond {
 				t.Errorf("told %+v", e)
 			}
 		}})

@@ -49,7 +49,7 @@ func TestStaleAges(t *testing.T) {
 			fail = tt.fail
 			v, how, err := s.Get(background, "key", fetch)
 			synctest.Wait()
-			if v != tt.want || how != tt.how || err != tt.err || fetches.Load() != tt.fetches {
+			if v != tt.want || how != tt.how || !errors.Is(err, tt.err) || fetches.Load() != tt.fetches {
 				t.Errorf("%d, %d, %v after %d fetches; want %d, %d, %v after %d", v, how, err, fetches.Load(), tt.want, tt.how, tt.err, tt.fetches)
 			}
 			if tt.how == Revalidating && tt.fail == nil {
@@ -98,7 +98,7 @@ func TestStaleWhenTheFetchingCallerLeaves(t *testing.T) {
 		leave()
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if first != context.Canceled || left != context.DeadlineExceeded || second != nil || fetches.Load() != 2 {
+		if !errors.Is(first, context.Canceled) || !errors.Is(left, context.DeadlineExceeded) || second != nil || fetches.Load() != 2 {
 			t.Errorf("%v, %v, %v after %d fetches", first, left, second, fetches.Load())
 		}
 	})

@@ -32,7 +32,7 @@ func TestThrottle(t *testing.T) {
 					}
 					return 0, nil
 				}, th)
-				if err != nil && err != errDown && !errors.Is(err, ErrThrottled) {
+				if err != nil && !errors.Is(err, errDown) && !errors.Is(err, ErrThrottled) {
 					t.Fatal(err)
 				}
 				time.Sleep(2 * time.Millisecond)

@@ -183,7 +183,7 @@ func TestTransportPassesGates(t *testing.T) {
 		for i, want := range []error{nil, nil, resilience.ErrOpen} {
 			r, _ := http.NewRequest(http.MethodPost, "http://example.org/", strings.NewReader("x"))
 			response, err := transport.RoundTrip(r)
-			if err != want {
+			if !errors.Is(err, want) {
 				t.Errorf("request %d: %v, want %v", i, err, want)
 			}
 			if err == nil {
@@ -199,7 +199,7 @@ func TestTransportTellsWhatTheContextKnows(t *testing.T) {
 		transport, _ := NewTransport(TransportOptions{Base: s})
 		ctx, cancel := context.WithTimeout(resilience.WithPriority(t.Context(), resilience.Critical+17), 3*time.Hour)
 		defer cancel()
-		r, _ := http.NewRequestWithContext(ctx, "GET", "http://example.org/", nil)
+		r, _ := http.NewRequestWithContext(ctx, http.MethodGet, "http://example.org/", nil)
 		outcome(t, transport, r)
 		if h := s.seen[0]; h.Get(PriorityHeader) != "2.17" || h.Get(TimeoutHeader) != "10800000" || len(r.Header) != 0 {
 			t.Errorf("sent %v; the request itself has %v", h, r.Header)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 )
 
@@ -19,68 +20,65 @@ var (
 )
 
 // readHello reads a TLS client's first message from r, however it is cut into records and segments, and returns the name it asks
-// for (RFC 6066, section 3; empty without one) and all bytes read.
+// for (RFC 6066, section 3; empty without one) and all bytes read: whole records, none more than it takes.
 func readHello(r io.Reader) (name string, read []byte, err error) {
 	read = make([]byte, 0, 2048)
+	var message []byte // without the records' heads
 	for {
-		name, done, err := parseHello(read)
-		if done || err != nil {
-			return name, read, err
+		body, err := readRecord(r, &read)
+		if err != nil {
+			return "", read, err
 		}
-		if len(read) >= maxHello {
+		if message == nil {
+			message = body[:len(body):len(body)] // copied only when there is a second record
+		} else {
+			message = append(message, body...)
+		}
+		const clientHello = 1
+		if message[0] != clientHello {
+			return "", read, errNotTLS
+		}
+		if len(message) < 4 {
+			continue
+		}
+		size := int(message[1])<<16 | int(message[2])<<8 | int(message[3])
+		if size > maxHello {
 			return "", read, errHelloSize
 		}
-		if len(read) == cap(read) {
-			read = append(make([]byte, 0, 2*cap(read)), read...)
-		}
-		n, err := r.Read(read[len(read):cap(read)])
-		read = read[:len(read)+n]
-		if n == 0 && err != nil {
-			if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
-			return "", read, err
+		if len(message) >= 4+size {
+			name, err := serverName(message[4 : 4+size])
+			return name, read, err
 		}
 	}
 }
 
-// parseHello looks for a whole ClientHello at the beginning of b; done is false while there is less.
-func parseHello(b []byte) (name string, done bool, err error) {
-	const handshake, clientHello = 22, 1
-	var message []byte // without the records' heads
-	for whole := true; ; {
-		if len(message) > 0 && message[0] != clientHello {
-			return "", false, errNotTLS
-		}
-		if len(message) >= 4 {
-			size := int(message[1])<<16 | int(message[2])<<8 | int(message[3])
-			if size > maxHello {
-				return "", false, errHelloSize
-			}
-			if len(message) >= 4+size {
-				name, err = serverName(message[4 : 4+size])
-				return name, err == nil, err
-			}
-		}
-		if len(b) > 0 && b[0] != handshake || len(b) > 1 && b[1] != 3 {
-			return "", false, errNotTLS
-		}
-		if !whole || len(b) < 5 {
-			return "", false, nil
-		}
-		size := int(binary.BigEndian.Uint16(b[3:]))
-		if size == 0 || size > 16<<10 {
-			return "", false, errNotTLS
-		}
-		b = b[5:]
-		part := b[:min(size, len(b))]
-		b, whole = b[len(part):], len(part) == size
-		if message == nil {
-			message = part[:len(part):len(part)] // copied only when there is a second record
-		} else {
-			message = append(message, part...)
-		}
+// readRecord appends one handshake record (RFC 8446, section 5.1) to read and returns what is in it.
+func readRecord(r io.Reader, read *[]byte) ([]byte, error) {
+	const handshake, head, most = 22, 5, 16 << 10
+	h, err := readMore(r, read, head)
+	if err != nil {
+		return nil, err
 	}
+	size := int(binary.BigEndian.Uint16(h[3:]))
+	if h[0] != handshake || h[1] != 3 || size == 0 || size > most {
+		return nil, errNotTLS
+	}
+	return readMore(r, read, size)
+}
+
+// readMore appends n bytes to read and returns them.
+func readMore(r io.Reader, read *[]byte, n int) ([]byte, error) {
+	have := len(*read)
+	if have+n > maxHello {
+		return nil, errHelloSize
+	}
+	*read = slices.Grow(*read, n)[:have+n]
+	got, err := io.ReadFull(r, (*read)[have:])
+	*read = (*read)[:have+got]
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return (*read)[have:], err
 }
 
 // serverName finds the name in the body of a ClientHello (RFC 8446, section 4.1.2).

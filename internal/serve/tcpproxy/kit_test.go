@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -39,13 +40,15 @@ type kit struct {
 }
 
 // start serves the first listener of the configuration on a port of its own. Whatever it opened is closed when the test ends.
-func start(t testing.TB, yaml string) *kit {
+func start(t testing.TB, yaml string) *kit { return startWith(t, yaml, nil) }
+
+func startWith(t testing.TB, yaml string, access *telemetry.AccessLog) *kit {
 	t.Helper()
 	descriptors := countDescriptors(t)
 	k := &kit{t: t, pools: map[string]*pool.Service{}, registry: prometheus.NewRegistry()}
 	k.metrics = telemetry.NewMetrics(k.registry)
 	k.apply(yaml)
-	k.server = New(Options{Snapshot: &k.snapshot, Metrics: k.metrics})
+	k.server = New(Options{Snapshot: &k.snapshot, Metrics: k.metrics, Access: access})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +73,10 @@ func start(t testing.TB, yaml string) *kit {
 			p.Close()
 		}
 		if now := countDescriptors(t); now > descriptors {
-			eventually(t, "descriptors are closed", func() bool { return countDescriptors(t) <= descriptors })
+			eventually(t, "descriptors are closed", func() bool {
+				runtime.GC() // lets go of the pipes that io.Copy keeps, in the members
+				return countDescriptors(t) <= descriptors
+			})
 		}
 	})
 	return k

@@ -1,18 +1,24 @@
 package tcpproxy
 
 import (
-	"os"
+	"errors"
 	"sync"
 
 	"golang.org/x/sys/unix"
 )
 
 const (
-	// pipeSize is what a pipe holds where the system lets it.
-	pipeSize = 256 << 10
+	// pipeSize is what a pipe holds where the system lets it. Fewer, larger moves wake fewer threads; what the kernel buffers
+	// for the two connections is several times as much.
+	pipeSize = 512 << 10
+	// leastPipe is what a pipe must hold to be of use: users over their share (pipe-user-pages-soft) get tiny ones.
+	leastPipe = 64 << 10
 	// pipesKept is how many unused pipes are kept: as many as move bytes at the same instant, which is a matter of cores.
 	pipesKept = 64
 )
+
+// errNoPipe says that there is no useful pipe at the moment; user space does as well.
+var errNoPipe = errors.New("no pipe to be had")
 
 // pipe is an empty pipe; its ends do not block.
 type pipe struct{ r, w int }
@@ -40,10 +46,18 @@ func (p *pipes) get() (pipe, error) {
 	p.mu.Unlock()
 	var fds [2]int
 	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
-		return pipe{}, os.NewSyscallError("pipe2", err)
+		return pipe{}, errNoPipe
 	}
-	_, _ = unix.FcntlInt(uintptr(fds[0]), unix.F_SETPIPE_SZ, pipeSize) // a smaller one does as well
-	return pipe{fds[0], fds[1]}, nil
+	made := pipe{fds[0], fds[1]}
+	size, err := unix.FcntlInt(uintptr(made.r), unix.F_SETPIPE_SZ, pipeSize)
+	if err != nil {
+		size, err = unix.FcntlInt(uintptr(made.r), unix.F_GETPIPE_SZ, 0)
+	}
+	if err != nil || size < leastPipe {
+		made.close()
+		return pipe{}, errNoPipe
+	}
+	return made, nil
 }
 
 // put takes back a pipe, which must be empty.

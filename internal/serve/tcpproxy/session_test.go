@@ -1,17 +1,21 @@
 package tcpproxy
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/backstay/backstay/internal/base/config"
 	"github.com/backstay/backstay/internal/observe/health"
+	"github.com/backstay/backstay/internal/observe/telemetry"
 )
 
 func TestHalfCloseIsKeptBothWays(t *testing.T) {
@@ -309,6 +313,42 @@ func TestSessionsSurviveReloads(t *testing.T) {
 		k.apply(one("", "timeout: {idle: 30s}", m))
 		if got := ask(t, c, "still"); got != "still" {
 			t.Fatalf("read %q", got)
+		}
+	}
+}
+
+func TestEachSessionLeavesALine(t *testing.T) {
+	var out bytes.Buffer
+	log := telemetry.NewAccessLog(telemetry.AccessOptions{Config: config.AccessLog{Mode: "full"}, Out: &out})
+	ctx, cancel := context.WithCancel(t.Context())
+	written := make(chan error, 1)
+	go func() { written <- log.Run(ctx) }()
+	k := startWith(t, one("", "hold: 0s\nretry: 1", member(t, echo)), log)
+	c := k.dial()
+	ask(t, c, "four")
+	c.Close()
+	eventually(t, "the session ends", func() bool { return k.server.Live() == 0 })
+	if err := k.pools["s"].Drain("m1", true); err != nil {
+		t.Fatal(err)
+	}
+	k.refused("")
+	eventually(t, "the session ends", func() bool { return k.server.Live() == 0 })
+	cancel()
+	if err := <-written; err != nil {
+		t.Error(err)
+	}
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if len(lines) != 2 {
+		t.Fatalf("lines:\n%s", out.String())
+	}
+	for i, words := range [][]string{
+		{`"listener":"in"`, `"service":"s"`, `"member":"m1"`, `"proto":"TCP"`, `"client":"127.0.0.1:`, `:4`},
+		{`"listener":"in"`, `"service":"s"`, "no member of the service can serve"},
+	} {
+		for _, w := range words {
+			if !strings.Contains(lines[i], w) {
+				t.Errorf("line %d lacks %s: %s", i, w, lines[i])
+			}
 		}
 	}
 }

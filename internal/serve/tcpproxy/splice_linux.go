@@ -115,14 +115,17 @@ func ignoringEINTR(call func() (int, error)) (int, error) {
 	}
 }
 
-// splice moves bytes in the kernel as long as there is much at once. It returns nil when the stream has thinned out, io.EOF
-// at its end.
+// splice moves bytes in the kernel as long as there is much at once. It returns nil when the stream has thinned out, or there
+// is no pipe; io.EOF at its end.
 func (f *flow) splice(src, dst syscall.RawConn) error {
 	s := splicer{flow: f}
 	fill, drain := s.fill, s.drain
 	for {
 		if err := src.Read(fill); err != nil {
 			return err
+		}
+		if s.err == errNoPipe {
+			return nil
 		}
 		if s.err != nil {
 			return s.err

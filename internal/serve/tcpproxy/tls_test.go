@@ -129,6 +129,19 @@ func TestClientCertificates(t *testing.T) {
 	}
 }
 
+func TestSlowHandshakesEnd(t *testing.T) {
+	a := newAuthority(t)
+	k := start(t, one(a.listenerTLS("front.test", "")+", timeout: {head: 50ms}", "", member(t, says("never"))))
+	for _, sent := range []string{"", "\x16\x03\x01"} {
+		c := k.dial()
+		_, _ = io.WriteString(c, sent)
+		if got, _ := io.ReadAll(c); len(got) > 0 {
+			t.Errorf("read %q", got)
+		}
+	}
+	eventually(t, "both are counted", func() bool { return k.counter("backstay_listener_refused_total", "in", "timeout") == 2 })
+}
+
 const sniServices = `
 listeners:
   - name: in
@@ -231,7 +244,7 @@ func TestReadHello(t *testing.T) {
 	}
 	for want, in := range map[error][]byte{
 		errNotTLS:           []byte("GET / HTTP/1.1\r\n\r\n"),
-		errHelloSize:        {22, 3, 1, 0, 100, 1, 1, 0, 0},
+		errHelloSize:        {22, 3, 1, 0, 4, 1, 1, 0, 0},
 		errHello:            {22, 3, 1, 0, 6, 1, 0, 0, 2, 3, 3},
 		io.ErrUnexpectedEOF: {22, 3, 1, 0, 100, 1, 0},
 	} {
@@ -249,15 +262,16 @@ func FuzzHello(f *testing.F) {
 	f.Add(hello(f, "b.test", 9))
 	f.Add([]byte{22, 3, 1, 0, 6, 1, 0, 0, 2, 3, 3})
 	f.Fuzz(func(t *testing.T, in []byte) {
-		name, done, err := parseHello(in)
-		if err != nil || !done {
+		name, read, err := readHello(bytes.NewReader(in))
+		if !bytes.HasPrefix(in, read) || len(read) > maxHello {
+			t.Fatalf("read %d bytes of %d that are not the first", len(read), len(in))
+		}
+		if err != nil {
 			return
 		}
-		for _, more := range [][]byte{in, append(bytes.Clone(in), "more"...)} {
-			again, read, err := readHello(iotest.HalfReader(bytes.NewReader(more)))
-			if again != name || err != nil || !bytes.HasPrefix(more, read) {
-				t.Fatalf("%q at once, %q in pieces (%v)", name, again, err)
-			}
+		again, same, err := readHello(iotest.OneByteReader(bytes.NewReader(append(bytes.Clone(read), "more"...))))
+		if again != name || err != nil || !bytes.Equal(same, read) {
+			t.Fatalf("%q at once, %q in pieces (%v)", name, again, err)
 		}
 	})
 }

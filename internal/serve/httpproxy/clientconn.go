@@ -38,9 +38,14 @@ type clientConn struct {
 	in       window
 	kept     []byte // the block with the head, while the body is read into another
 	headBy   instant
-	since    instant // when the connection fell idle
-	looked   bool    // and was looked at since
-	parsed   int     // length of a head that is parsed but not served yet
+	since    instant             // when the connection fell idle
+	looked   bool                // and was looked at since
+	parking  bool                // it may be, or was, parked
+	fixed    bool                // it cannot be parked
+	place    int                 // in the lot
+	detached bool                // it was parked: the goroutine it was accepted with is gone
+	opened   *telemetry.Listener // which counts it
+	parsed   int                 // length of a head that is parsed but not served yet
 	requests int
 	closing  bool // the answer under way is the last
 	linger   bool // the client may be sending still: let it see the answer before the connection goes
@@ -77,15 +82,17 @@ const (
 	needAgain                 // a look at what is there
 )
 
-// serve serves requests until the connection ends.
-func (c *clientConn) serve() {
-	c.since = now()
-	c.expectIdle()
+// serve serves requests until the connection ends. It reports true for one that is idle and may be parked meanwhile.
+func (c *clientConn) serve() bool {
+	c.begun()
 	if c.raw != nil && c.rw == net.Conn(&c.link) {
 		c.step = c.socketStep
 		c.serveSocket()
 	} else {
 		c.serveStream()
+	}
+	if c.parking {
+		return true
 	}
 	if c.other {
 		preface := append([]byte(nil), c.in.bytes()...)
@@ -94,6 +101,25 @@ func (c *clientConn) serve() {
 		c.server.http2(c, preface)
 	}
 	c.release()
+	return false
+}
+
+// begun says until when the first request may take its time, or the next after the connection was parked.
+func (c *clientConn) begun() {
+	switch {
+	case c.since == 0:
+		c.since = now()
+		c.expectIdle()
+	case c.parking:
+		c.parking = false
+		by := c.idleBy()
+		c.over = c.port.draining() || by != 0 && now() >= by
+		if !c.fixed {
+			c.looked = false
+			by = earlier(now()+int64(lookAfter), by)
+		}
+		c.expect(by)
+	}
 }
 
 // lookAfter is when a connection that fell idle is read from though nothing announced itself: the end of the stream may
@@ -201,7 +227,11 @@ func (c *clientConn) goOn(err error) bool {
 	}
 	if err, up := c.expired(err); up {
 		if !c.looked && c.in.empty() && err != errInterrupted {
-			c.looked = true
+			if c.looked = true; !c.fixed {
+				c.idle()
+				c.parking = true
+				return false
+			}
 			c.expect(c.idleBy())
 			return c.idleBy() == 0 || now() < c.idleBy()
 		}

@@ -25,34 +25,56 @@ func (s *Server) handle(p *port, conn net.Conn) {
 		return
 	}
 	l.Metrics.Opened()
-	defer l.Metrics.Closed()
 	c := s.newClientConn(p, l, conn)
 	s.enter(c, p)
-	defer s.leave(c)
-	defer s.survive(c, conn)
+	defer s.survive(c)
 	if err := c.greet(conn); err != nil {
 		s.log.Debug("connection refused", "listener", p.name, "client", c.remote, "error", err)
 		_ = conn.Close()
+		s.finish(c)
 		return
 	}
 	if t, ok := c.rw.(*tls.Conn); ok && t.ConnectionState().NegotiatedProtocol == "h2" && s.http2 != nil {
 		s.http2(c, nil)
+		s.finish(c)
 		return
 	}
-	c.serve()
+	s.carry(c)
+}
+
+// carry serves a connection until it ends, or is parked: from then on it is not touched here.
+func (s *Server) carry(c *clientConn) {
+	defer s.survive(c)
+	for c.serve() {
+		if s.lot.park(c) {
+			return
+		}
+		c.fixed = true
+	}
+	s.finish(c)
+}
+
+// finish forgets a connection that has ended.
+func (s *Server) finish(c *clientConn) {
+	if c.detached {
+		c.port.detached.Add(-1)
+	}
+	c.opened.Closed()
+	s.leave(c)
 }
 
 // survive keeps a mistake in serving one connection from taking all the others down with it.
-func (s *Server) survive(c *clientConn, conn net.Conn) {
+func (s *Server) survive(c *clientConn) {
 	if r := recover(); r != nil {
 		s.log.Error("a connection was closed because of a mistake in Backstay; please report it",
 			"client", c.remote, "panic", r, "stack", string(debug.Stack()))
-		_ = conn.Close()
+		_ = c.Conn.Close()
+		s.finish(c)
 	}
 }
 
 func (s *Server) newClientConn(p *port, l *snapshot.HTTPListener, conn net.Conn) *clientConn {
-	c := &clientConn{server: s, port: p, ctx: s.ctx}
+	c := &clientConn{server: s, port: p, ctx: s.ctx, opened: l.Metrics}
 	c.link.reset(conn)
 	c.rw = &c.link
 	c.remote, c.local = transport.AddrPort(conn.RemoteAddr()), transport.AddrPort(conn.LocalAddr())
@@ -102,10 +124,12 @@ func (c *clientConn) wind() {
 		return
 	}
 	c.wake()
+	c.server.lot.wake(c)
 }
 
 // interrupt implements session.
 func (c *clientConn) interrupt() {
 	c.link.interrupt()
 	c.guard.interrupt()
+	c.server.lot.wake(c)
 }

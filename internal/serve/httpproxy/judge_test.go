@@ -16,7 +16,7 @@ services:
     members: [{address: %q}, {address: %q}]
     balance: {policy: round_robin}
     retry: {attempts: 3, initial: 1ms, max: 10ms, budget: 100%%}
-    timeout: {first_byte: 200ms, connect: 200ms}
+    timeout: {first_byte: 500ms, connect: 2s}
     hold: 0s
 listeners:
   - listen: 127.0.0.1:0

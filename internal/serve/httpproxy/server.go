@@ -44,6 +44,8 @@ type Server struct {
 	draining atomic.Bool
 	attach   func() io.Closer // for the first request to each member of a service
 
+	lot lot
+
 	mu    sync.Mutex
 	conns map[session]*port
 	slots map[*memberConns]struct{}
@@ -68,6 +70,8 @@ type port struct {
 	server *Server
 	name   string
 	ended  atomic.Bool
+	// detached counts the connections that are or were parked: Accept, which counts goroutines, has lost sight of them.
+	detached atomic.Int64
 }
 
 func (p *port) draining() bool { return p.ended.Load() || p.server.draining.Load() }
@@ -86,6 +90,7 @@ func New(o Options) *Server {
 		conns:   map[session]*port{}, slots: map[*memberConns]struct{}{},
 	}
 	s.http2, s.muxing = s.serveHTTP2, newMuxTransport()
+	s.lot.server = s
 	s.ctx, s.cut = context.WithCancel(context.Background())
 	return s
 }
@@ -120,7 +125,7 @@ func (s *Server) Serve(ctx context.Context, name string, ln net.Listener) error 
 		Log: s.log,
 		Limit: func() int {
 			if l := s.snapshot.Load().HTTPListener(name); l != nil {
-				return l.Config.Limits.Connections
+				return max(1, l.Config.Limits.Connections-int(p.detached.Load()))
 			}
 			return 0
 		},

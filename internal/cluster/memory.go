@@ -21,6 +21,7 @@ type Memory struct {
 	floor    int64    // changes up to this revision are forgotten
 	changed  chan struct{}
 	clients  map[string]*MemoryClient
+	wrote    func(Change) // tests look here; called with the mutex held
 }
 
 // NewMemory returns an empty store at revision 1, like etcd's.
@@ -108,6 +109,9 @@ func (m *Memory) delete(key string, previous int64) error {
 // record makes a change the newest; the caller holds the mutex.
 func (m *Memory) record(c Change) {
 	m.revision = c.Revision
+	if m.wrote != nil {
+		m.wrote(c)
+	}
 	if c.Deleted {
 		delete(m.keys, c.Key)
 	} else {

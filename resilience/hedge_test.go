@@ -134,8 +134,14 @@ func TestHedgeCutsTheTail(t *testing.T) {
 }
 
 func BenchmarkRace(b *testing.B) {
-	h := NewHedge(HedgeOptions{Volume: 1, Least: time.Hour})
 	call := answer(1, nil)
-	_, _ = Race(background, h, call, nil)
-	parallel(b, func() { _, _ = Race(background, h, call, nil) })
+	b.Run("not hedged", func(b *testing.B) {
+		h := NewHedge(HedgeOptions{Volume: 1 << 40})
+		parallel(b, func() { _, _ = Race(background, h, call, nil) })
+	})
+	b.Run("fast enough", func(b *testing.B) {
+		h := NewHedge(HedgeOptions{Volume: 1, Least: time.Hour})
+		h.recent.add(time.Second)
+		parallel(b, func() { _, _ = Race(background, h, call, nil) })
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"syscall"
 	"testing"
 )
@@ -130,5 +131,35 @@ func BenchmarkExchange(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkIdle says what a silent session takes of the process's memory: heap and stacks, the client's and the member's
+// connections (some 2 KiB) included; the kernel's part is not.
+func BenchmarkIdle(b *testing.B) {
+	k := start(b, one("", "", member(b, func(c *net.TCPConn) { _, _ = c.Read(make([]byte, 1)) })))
+	taken := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc + m.StackInuse
+	}
+	const sessions = 2000
+	for b.Loop() {
+		before := taken()
+		var all []net.Conn
+		for range sessions {
+			c, err := net.Dial("tcp", k.address)
+			if err != nil {
+				b.Fatal(err)
+			}
+			all = append(all, c)
+		}
+		eventually(b, "all are there", func() bool { return k.counter("backstay_member_in_flight") == sessions })
+		b.ReportMetric(float64(taken()-before)/sessions, "B/session")
+		for _, c := range all {
+			c.Close()
+		}
+		eventually(b, "all have ended", func() bool { return k.server.Live() == 0 })
 	}
 }

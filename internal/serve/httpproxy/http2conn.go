@@ -20,6 +20,7 @@ import (
 const (
 	streamsAtOnce  = 250
 	streamWindow   = 256 << 10
+	streamFrame    = 16 << 10 // each connection has a buffer of this size
 	connWindow     = 1 << 20
 	goodbyeTimeout = 5 * time.Second
 )
@@ -69,6 +70,7 @@ func (s *Server) serveHTTP2(c *clientConn, preface []byte) {
 	}
 	frames := &http2.Server{
 		MaxConcurrentStreams: streamsAtOnce, MaxUploadBufferPerStream: streamWindow, MaxUploadBufferPerConnection: connWindow,
+		MaxReadFrameSize: streamFrame,
 		IdleTimeout: time.Duration(c.listener.Config.Timeout.Idle),
 	}
 	if err := http2.ConfigureServer(h.http, frames); err != nil {

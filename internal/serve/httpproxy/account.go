@@ -27,7 +27,7 @@ func (e *exchange) account() {
 
 func (e *exchange) log(took time.Duration) {
 	line := telemetry.Access{
-		Time: time.Now().Add(-took), Listener: e.listener.Name, Client: e.remote,
+		Time: e.server.wallTime(e.start), Listener: e.listener.Name, Client: e.remote,
 		Method: e.request.Method, Host: e.request.Host, Path: e.request.Target, Proto: e.proto,
 		UserAgent: e.request.Get(http1.UserAgent), Referer: e.request.Get(http1.Referer),
 		RequestID: e.id, Trace: e.span.Trace, Status: e.status, Took: took, Wait: e.waited,
@@ -67,5 +67,5 @@ func (e *exchange) trace(end instant) {
 	if e.status >= 500 || e.status == statusClientGone {
 		s.Error = reason(e.status)
 	}
-	e.span.End(epochTime(end), &s)
+	e.span.End(e.server.wallTime(end), &s)
 }

@@ -12,7 +12,7 @@ func (c *clientConn) beginBody() {
 	switch {
 	case c.request.Length == http1.ChunkedBody:
 		c.framing = framedChunked
-		c.decoder.Reset()
+		c.exchange.decoder.Reset()
 	case c.request.Length > 0:
 		c.framing, c.left = framedLength, c.request.Length
 	default:
@@ -89,8 +89,8 @@ func (c *clientConn) bodyRoom() []byte {
 // take uses up what the window has of the body.
 func (c *clientConn) take() (p piece, err error) {
 	if c.framing == framedChunked {
-		c.decoder.Limits = http1.Limits{Head: int(c.listener.Config.Limits.Head), Fields: c.listener.Config.Limits.Headers}
-		if p, err = takeChunks(&c.decoder, &c.in); err != nil {
+		c.exchange.decoder.Limits = http1.Limits{Head: int(c.listener.Config.Limits.Head), Fields: c.listener.Config.Limits.Headers}
+		if p, err = takeChunks(&c.exchange.decoder, &c.in); err != nil {
 			return p, err
 		}
 	} else {

@@ -50,12 +50,12 @@ type clientConn struct {
 	closing  bool // the answer under way is the last
 	linger   bool // the client may be sending still: let it see the answer before the connection goes
 	over     bool
+	greeting atomic.Bool               // what comes ahead of HTTP is under way
 	other    bool                      // the client speaks HTTP/2, as it turned out
 	two      atomic.Pointer[http2Conn] // its connection, then
 
 	request  *http1.Request // of the exchange
 	exchange *exchange      // lent while there is something to do
-	decoder  http1.Chunked
 	framing  framing
 	left     int64
 	body     int64 // bytes of the body so far
@@ -112,6 +112,7 @@ func (c *clientConn) begun() {
 		c.expectIdle()
 	case c.parking:
 		c.parking = false
+		c.use(c.listener)
 		by := c.idleBy()
 		c.over = c.port.draining() || by != 0 && now() >= by
 		if !c.fixed {
@@ -124,7 +125,7 @@ func (c *clientConn) begun() {
 
 // lookAfter is when a connection that fell idle is read from though nothing announced itself: the end of the stream may
 // have come together with the last request, whose announcement served for both.
-const lookAfter = time.Second
+const lookAfter = 500 * time.Millisecond
 
 // expectIdle begins the wait for a request.
 func (c *clientConn) expectIdle() {
@@ -229,6 +230,7 @@ func (c *clientConn) goOn(err error) bool {
 		if !c.looked && c.in.empty() && err != errInterrupted {
 			if c.looked = true; !c.fixed {
 				c.idle()
+				c.said = nil
 				c.parking = true
 				return false
 			}

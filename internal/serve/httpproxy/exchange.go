@@ -46,6 +46,7 @@ type exchange struct {
 	tried    []*pool.Member
 	member   *pool.Member
 	stream   stream
+	decoder  http1.Chunked // of an HTTP/1 client's body
 	own      http1.Request // where an HTTP/1 client's request is parsed
 	tries    int
 	retrying bool // the budget has a retry of this request
@@ -55,20 +56,22 @@ type exchange struct {
 	pumping  pump
 
 	// What is told afterwards.
-	status   int
-	in, out  int64
-	waited   time.Duration // in queues and holding
-	headAt   instant       // when the head of the answer came
-	note     string
-	fallback bool
-	begun    bool // a final head went to the client
-	broken   bool // the client's connection cannot carry another answer
-	span     telemetry.Span
-	id       []byte // request id
-	path     []byte // rewritten path
-	extra    []byte // field lines for the member
-	edit     []byte // field lines for the client
-	page     []byte // body of an answer of our own
+	status    int
+	in, out   int64
+	waited    time.Duration // in queues and holding
+	headAt    instant       // when the head of the answer came
+	note      string
+	fallback  bool
+	begun     bool // a final head went to the client
+	broken    bool // the client's connection cannot carry another answer
+	span      telemetry.Span
+	trySpan   telemetry.Span // of the try under way
+	tryStatus int            // its answer's, 0 without one
+	id        []byte         // request id
+	path      []byte         // rewritten path
+	extra     []byte         // field lines for the member
+	edit      []byte         // field lines for the client
+	page      []byte         // body of an answer of our own
 }
 
 // run carries the exchange from the parsed request to the end of its answer. It reports whether the client's side
@@ -112,7 +115,7 @@ func (e *exchange) reset() {
 	e.tries, e.retrying = 0, false
 	e.status, e.in, e.out, e.waited, e.headAt = 0, 0, 0, 0, 0
 	e.note, e.fallback, e.begun, e.broken = "", false, false, false
-	e.span = telemetry.Span{}
+	e.span, e.trySpan = telemetry.Span{}, telemetry.Span{}
 	e.pumping.reset()
 }
 

@@ -29,7 +29,9 @@ func (e *exchange) forward() {
 	e.body.reset(e.client, e.request.Length, e.target.Retry.Body)
 	e.prepare()
 	for e.pick() {
-		if e.try() == finished {
+		v := e.try()
+		e.endTry()
+		if v == finished {
 			break
 		}
 	}
@@ -105,7 +107,9 @@ func (e *exchange) try() verdict {
 	}
 	e.headAt = now()
 	took := time.Duration(e.headAt - began)
+	e.tryStatus = e.response.Status
 	if err != nil {
+		e.tryStatus = 0
 		return e.judgeFailure(err, took)
 	}
 	if v, decided := e.judgeStatus(took); decided {
@@ -123,6 +127,7 @@ func (e *exchange) ask1(began instant, fresh bool) error {
 	}
 	e.watch()
 	e.guard.set(e.stream)
+	e.beginTry(began)
 	e.body.rewind()
 	first := piece{}
 	if e.body.Ready() {

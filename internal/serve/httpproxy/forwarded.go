@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/netip"
 
+	"github.com/backstay/backstay/internal/observe/telemetry"
 	"github.com/backstay/backstay/internal/serve/http1"
 	"github.com/backstay/backstay/internal/serve/snapshot"
 )
@@ -44,15 +45,46 @@ func (e *exchange) tellOrigin() {
 	}
 }
 
+// tellTrace drops the trace context that came: what goes on is told with each try.
 func (e *exchange) tellTrace() {
 	e.request.Drop(http1.SetOf(http1.Traceparent))
 	if !e.trusted || e.span.Trace.IsZero() {
 		e.request.Drop(http1.SetOf(http1.Tracestate))
 	}
-	if !e.span.Trace.IsZero() {
-		e.extra = append(e.extra, "traceparent: "...)
-		e.extra = append(e.span.Trace.AppendTraceparent(e.extra), '\r', '\n')
+}
+
+// beginTry gives a try its span, and tells the member of it.
+func (e *exchange) beginTry(began instant) {
+	if e.span.Trace.IsZero() {
+		return
 	}
+	e.trySpan = e.span.Try(e.server.wallTime(began))
+	extra := append(e.ask.Extra[:len(e.extra)], "traceparent: "...)
+	e.ask.Extra = append(e.trySpan.Trace.AppendTraceparent(extra), '\r', '\n')
+}
+
+// endTry ends it.
+func (e *exchange) endTry() {
+	if !e.trySpan.Recorded() {
+		return
+	}
+	s := telemetry.SpanEnd{
+		Method: e.request.Method, Path: e.ask.Path, Host: e.request.Host, Scheme: "http", Proto: "1.1", Service: e.name(),
+		Member: e.member.Name(), Address: e.member.Address(), Status: e.tryStatus, Tries: e.tries,
+	}
+	if e.service.TLS != nil {
+		s.Scheme = "https"
+	}
+	if e.service.HTTP2 {
+		s.Proto = "2"
+	}
+	if e.tryStatus == 0 {
+		s.Error = "no answer"
+	} else if e.tryStatus >= 500 {
+		s.Error = reason(e.tryStatus)
+	}
+	e.trySpan.End(e.server.wallTime(now()), &s)
+	e.trySpan = telemetry.Span{}
 }
 
 // addXForwarded adds this hop to what the proxy in front said.

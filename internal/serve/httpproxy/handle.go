@@ -28,7 +28,10 @@ func (s *Server) handle(p *port, conn net.Conn) {
 	c := s.newClientConn(p, l, conn)
 	s.enter(c, p)
 	defer s.survive(c)
-	if err := c.greet(conn); err != nil {
+	c.greeting.Store(true)
+	err := c.greet(conn)
+	c.greeting.Store(false)
+	if err != nil {
 		s.log.Debug("connection refused", "listener", p.name, "client", c.remote, "error", err)
 		_ = conn.Close()
 		s.finish(c)
@@ -122,6 +125,9 @@ func (c *clientConn) wind() {
 	if h := c.two.Load(); h != nil {
 		h.wind()
 		return
+	}
+	if c.greeting.Load() {
+		c.link.interrupt() // nothing was asked for yet
 	}
 	c.wake()
 	c.server.lot.wake(c)

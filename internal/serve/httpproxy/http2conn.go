@@ -71,7 +71,7 @@ func (s *Server) serveHTTP2(c *clientConn, preface []byte) {
 	frames := &http2.Server{
 		MaxConcurrentStreams: streamsAtOnce, MaxUploadBufferPerStream: streamWindow, MaxUploadBufferPerConnection: connWindow,
 		MaxReadFrameSize: streamFrame,
-		IdleTimeout: time.Duration(c.listener.Config.Timeout.Idle),
+		IdleTimeout:      time.Duration(c.listener.Config.Timeout.Idle),
 	}
 	if err := http2.ConfigureServer(h.http, frames); err != nil {
 		s.log.Error("HTTP/2 cannot be served", "listener", c.port.name, "error", err)

@@ -2,7 +2,9 @@ package httpproxy
 
 import (
 	"context"
+	"runtime/debug"
 	"sync"
+	"time"
 )
 
 // A lot keeps connections that have been idle for a while. One that is parked has no goroutine, hence no stack, and no
@@ -15,6 +17,31 @@ type lot struct {
 	ended  bool
 	parked []*clientConn // by descriptor
 	count  int
+	since  int     // connections parked since memory was last given back
+	last   instant // when the last one was
+	gave   instant // when memory was last given back
+}
+
+// Memory is given back to the system when so many connections were parked and none has been for a moment, and not too often.
+const (
+	giveBackFor   = 1000
+	giveBackAfter = 2 * time.Second
+	giveBackEvery = 30 * time.Second
+)
+
+// giveBack returns the memory of the goroutines that ended: left alone, the runtime keeps their stacks until the next collection, which may
+// be minutes away on a node whose connections idle.
+func (l *lot) giveBack() {
+	t := now()
+	l.mu.Lock()
+	due := l.since >= giveBackFor && t-l.last > int64(giveBackAfter) && (l.gave == 0 || t-l.gave > int64(giveBackEvery))
+	if due {
+		l.since, l.gave = 0, t
+	}
+	l.mu.Unlock()
+	if due {
+		debug.FreeOSMemory()
+	}
 }
 
 // park hands a connection over. When it reports true the connection is no longer the caller's.
@@ -34,6 +61,8 @@ func (l *lot) park(c *clientConn) bool {
 	l.parked[fd] = c
 	c.place = fd
 	l.count++
+	l.since++
+	l.last = now()
 	if !c.detached {
 		c.detached = true
 		c.port.detached.Add(1)
@@ -114,6 +143,7 @@ func (l *lot) watch(p *poller) {
 			l.sweep(t)
 		}
 		l.mu.Unlock()
+		l.giveBack()
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -418,9 +418,12 @@ func (m *memberConn) Close() {
 		m.buffers.put(m.in.buf)
 		m.in.buf = nil
 	}
-	m.home.leave(m)
-	if clean && m.home.put(m) {
-		return
+	home, counted := m.home, m.counted
+	m.counted = false
+	if !clean || !home.put(m) { // once it is put it is another's
+		home.close(m)
 	}
-	m.home.close(m)
+	if counted {
+		home.busy.Release()
+	}
 }

@@ -87,14 +87,6 @@ func (h *memberConns) enter(ctx context.Context, o *opening) (bound bool, err er
 	return true, nil
 }
 
-// leave gives back what enter took.
-func (h *memberConns) leave(m *memberConn) {
-	if m.counted {
-		m.counted = false
-		h.busy.Release()
-	}
-}
-
 func (h *memberConns) get(ctx context.Context, o *opening, t instant) (*memberConn, error) {
 	if o.service.Config.ProxyProtocol == "" && !o.fresh {
 		for {

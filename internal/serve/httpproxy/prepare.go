@@ -19,7 +19,7 @@ func (e *exchange) identify() {
 	if len(e.id) == 0 {
 		e.id = telemetry.AppendRequestID(e.id)
 	}
-	e.span = e.server.tracer.Start(e.request.Get(http1.Traceparent), e.trusted, epochTime(e.start))
+	e.span = e.server.tracer.Start(e.request.Get(http1.Traceparent), e.trusted, e.server.wallTime(e.start))
 }
 
 // prepare makes of the client's request what every member sees of it.

@@ -39,6 +39,7 @@ type Server struct {
 	exchanges exchanges
 	mirrors   chan struct{}
 
+	wall     atomic.Int64    // what the wall clock showed at instant 0, as of the last sweep
 	ctx      context.Context // done when what is still at work is cut off
 	cut      context.CancelFunc
 	draining atomic.Bool
@@ -91,9 +92,15 @@ func New(o Options) *Server {
 	}
 	s.http2, s.muxing = s.serveHTTP2, newMuxTransport()
 	s.lot.server = s
+	s.readWall()
 	s.ctx, s.cut = context.WithCancel(context.Background())
 	return s
 }
+
+func (s *Server) readWall() { s.wall.Store(time.Now().UnixNano() - now()) }
+
+// wallTime is an instant as the wall clock shows it, however it was set since the process began.
+func (s *Server) wallTime(t instant) time.Time { return time.Unix(0, s.wall.Load()+t) }
 
 // sweepEvery is how often idle connections to members are looked through.
 const sweepEvery = time.Second
@@ -105,6 +112,7 @@ func (s *Server) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-t.C:
+			s.readWall()
 			for _, h := range s.allSlots() {
 				h.sweep(now())
 			}

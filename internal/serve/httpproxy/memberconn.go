@@ -2,10 +2,8 @@ package httpproxy
 
 import (
 	"crypto/tls"
-	"errors"
 	"io"
 	"net"
-	"syscall"
 	"time"
 
 	"github.com/backstay/backstay/internal/serve/http1"
@@ -80,89 +78,6 @@ func (m *memberConn) begin(idle time.Duration, by instant) {
 	m.framing, m.left, m.full = framedNone, 0, false
 	m.pending, m.wrote = nil, false
 	m.in.buf, m.in.r, m.in.w = m.buffers.get(), 0, 0
-}
-
-// Send implements stream. Where the whole request is at hand it is written together with the first read: see roundTrip.
-func (m *memberConn) Send(a *ask, first piece) error {
-	m.verb = a.Request.Verb
-	m.chunked = a.Request.Length == http1.ChunkedBody
-	m.out = appendAsk(m.out[:0], a)
-	if len(first.Data) > bufferSize/2 {
-		if _, err := m.write(m.out); err != nil {
-			return m.fail(err)
-		}
-		m.out = m.out[:0]
-		return m.wrap(m.Write(first))
-	}
-	m.out = m.appendPiece(m.out, first)
-	m.allSent = first.End
-	if first.End && m.raw != nil && m.rw == net.Conn(&m.link) {
-		m.pending = m.out
-		return nil
-	}
-	_, err := m.write(m.out)
-	return m.wrap(err)
-}
-
-func (m *memberConn) appendPiece(dst []byte, p piece) []byte {
-	if !m.chunked {
-		return append(dst, p.Data...)
-	}
-	if len(p.Data) > 0 {
-		dst = http1.AppendChunkHead(dst, len(p.Data))
-		dst = append(append(dst, p.Data...), '\r', '\n')
-	}
-	if p.End {
-		dst = appendLastChunk(dst, p.Trailers)
-	}
-	return dst
-}
-
-// Write implements stream.
-func (m *memberConn) Write(p piece) error {
-	if !m.chunked {
-		if len(p.Data) > 0 {
-			if _, err := m.rw.Write(p.Data); err != nil {
-				return err
-			}
-		}
-		m.allSent = p.End
-		return nil
-	}
-	b := m.buffers.get()
-	defer m.buffers.put(b)
-	head := b[:0]
-	if len(p.Data) > 0 {
-		head = http1.AppendChunkHead(head, len(p.Data))
-	}
-	n := len(head)
-	if len(p.Data) > 0 {
-		head = append(head, '\r', '\n')
-	}
-	if p.End {
-		head = appendLastChunk(head, p.Trailers)
-	}
-	var err error
-	if m.rw == net.Conn(&m.link) {
-		err = m.writeBuffers(&net.Buffers{head[:n], p.Data, head[n:]})
-	} else {
-		for _, part := range [][]byte{head[:n], p.Data, head[n:]} {
-			if _, err = m.rw.Write(part); err != nil {
-				break
-			}
-		}
-	}
-	m.allSent = err == nil && p.End
-	return err
-}
-
-func (m *memberConn) write(p []byte) (int, error) {
-	if m.base != nil {
-		m.sent++ // TLS does not tell how much of a record that failed left all the same
-	}
-	n, err := m.rw.Write(p)
-	m.sent += int64(n)
-	return n, err
 }
 
 // Receive implements stream.
@@ -311,88 +226,6 @@ func takeChunks(d *http1.Chunked, v *window) (piece, error) {
 		}
 	}
 	return piece{Data: v.buf[start:end]}, nil
-}
-
-// fill reads; what is still to be written goes first.
-func (m *memberConn) fill(p []byte) (int, error) {
-	if m.pending != nil {
-		return m.roundTrip(p)
-	}
-	return m.rw.Read(p)
-}
-
-// roundTrip writes the request and reads the beginning of the answer. Both are done within one RawConn.Read, whose
-// readiness is cleared before the request leaves: so the answer's arrival cannot be missed, and the read that
-// would find nothing yet, which Conn.Read begins with, is saved.
-func (m *memberConn) roundTrip(p []byte) (int, error) {
-	m.into, m.stepN, m.stepOK, m.wrote = p, 0, nil, false
-	for {
-		err := m.raw.Read(m.step)
-		if err == nil {
-			break
-		}
-		if err, up := m.expired(err); up {
-			m.into = nil
-			return 0, err
-		}
-	}
-	m.into = nil
-	if m.stepOK == errPartial {
-		m.wrote = true
-		rest := m.pending
-		m.pending = nil
-		if _, err := m.write(rest); err != nil {
-			return 0, err
-		}
-		return m.rw.Read(p)
-	}
-	m.pending = nil
-	return m.stepN, m.stepOK
-}
-
-// errPartial says that the socket did not take the whole request at once.
-var errPartial = errors.New("partly written")
-
-func (m *memberConn) roundTripStep(fd uintptr) bool {
-	if !m.wrote {
-		n, err := syscall.Write(int(fd), m.pending)
-		if n > 0 {
-			m.sent += int64(n)
-			m.pending = m.pending[n:]
-		}
-		switch {
-		case err == nil && len(m.pending) == 0:
-			m.wrote = true
-			return false
-		case err == nil || err == syscall.EAGAIN || err == syscall.EINTR:
-			m.stepOK = errPartial
-		default:
-			m.stepOK = err
-		}
-		return true
-	}
-	n, err := readSocket(fd, m.into)
-	if err == syscall.EAGAIN {
-		return false
-	}
-	m.stepN, m.stepOK = n, err
-	return true
-}
-
-// readSocket is read(2) with the end of the stream as io.EOF.
-func readSocket(fd uintptr, p []byte) (int, error) {
-	for {
-		n, err := syscall.Read(int(fd), p)
-		switch {
-		case err == syscall.EINTR:
-			continue
-		case err != nil:
-			return 0, err
-		case n == 0:
-			return 0, io.EOF
-		}
-		return n, nil
-	}
 }
 
 // fail makes a tryError of an error.

@@ -62,6 +62,7 @@ type exchange struct {
 	headAt    instant       // when the head of the answer came
 	note      string
 	fallback  bool
+	cutShort  bool // the member broke its answer off
 	begun     bool // a final head went to the client
 	broken    bool // the client's connection cannot carry another answer
 	span      telemetry.Span
@@ -114,7 +115,7 @@ func (e *exchange) reset() {
 	e.query = pool.Query{}
 	e.tries, e.retrying = 0, false
 	e.status, e.in, e.out, e.waited, e.headAt = 0, 0, 0, 0, 0
-	e.note, e.fallback, e.begun, e.broken = "", false, false, false
+	e.note, e.fallback, e.begun, e.broken, e.cutShort = "", false, false, false, false
 	e.span, e.trySpan = telemetry.Span{}, telemetry.Span{}
 	e.pumping.reset()
 }

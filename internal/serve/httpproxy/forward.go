@@ -48,7 +48,7 @@ func (e *exchange) outcome() resilience.Outcome {
 	switch {
 	case e.status == statusClientGone || e.status < 500 && !e.begun:
 		return resilience.Ignored
-	case e.status >= 500 || e.note != "" && e.broken:
+	case e.status >= 500 || e.cutShort:
 		return resilience.Failure
 	}
 	return resilience.Success
@@ -243,7 +243,7 @@ func (e *exchange) memberBroke(o pool.Outcome, err error) {
 		e.clientGone(o)
 		return
 	}
-	e.broken, e.note = true, "member: "+err.Error()
+	e.broken, e.cutShort, e.note = true, true, "member: "+err.Error()
 	if !e.breakGRPC("the member of service " + e.name() + " broke its answer off") {
 		e.client.Abort()
 	}
@@ -315,7 +315,7 @@ func (c *clientError) Unwrap() error { return c.err }
 
 var errClientLeft = errors.New("the client left before its request was complete")
 
-func cutShort(err error) error {
+func leftEarly(err error) error {
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		return errClientLeft
 	}

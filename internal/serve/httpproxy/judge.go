@@ -14,7 +14,7 @@ import (
 func (e *exchange) judgeFailure(err error, took time.Duration) verdict {
 	var client *clientError
 	if stopped := e.stopPump(); stopped != nil && stopped != errUnsent && e.pumping.readErr != nil {
-		err = &clientError{cutShort(stopped)}
+		err = &clientError{leftEarly(stopped)}
 	}
 	e.dropStream()
 	if errors.As(err, &client) {

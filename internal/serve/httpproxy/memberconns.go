@@ -126,6 +126,9 @@ func (h *memberConns) pop(s *snapshot.Service) *memberConn {
 // put keeps a connection; false where it may not be.
 func (h *memberConns) put(m *memberConn) bool {
 	m.kept, m.used = true, now()
+	if m.framing == framedNone {
+		m.used -= int64(freshFor) // members are known to send a body after all: a look before the next use
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed || len(h.idle) >= h.keep {

@@ -34,7 +34,9 @@ func (e *exchange) prepare() {
 		}
 	}
 	if e.ask.Host == nil && !r.Present.Has(http1.Host) {
-		e.ask.Host = r.Host // HTTP/1.0 without one; empty where the client named nobody
+		if e.ask.Host = r.Host; r.Host == nil { // HTTP/1.0: HTTP/1.1 wants the field, if only empty
+			e.ask.Host = []byte{}
+		}
 	}
 	if r.Scheme != nil {
 		e.ask.Host = r.Host // an absolute target says the same as the field, which may differ in case

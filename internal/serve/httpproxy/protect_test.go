@@ -274,3 +274,65 @@ listeners:
 		k.load(yaml, a.addr)
 	}
 }
+
+// TestVanishedMemberIsWaitedFor: the only member dies under a GET; the request is held and goes to it again when it is back.
+func TestVanishedMemberIsWaitedFor(t *testing.T) {
+	const yaml = `
+services:
+  - name: web
+    members: [{address: %q}]
+    check: {tcp: {}}
+    balance: {panic: 0%%}
+    hold: {for: 5s}
+listeners:
+  - listen: 127.0.0.1:0
+    routes: [{service: web}]
+`
+	down := make(chan struct{})
+	b := newBackend(t, failing(1, func(w *wire) {
+		<-down
+		resetWire(w)
+	}))
+	k := start(t, yaml, b.addr)
+	k.pool("web").SetHealth(b.addr, health.Status{State: health.Up, Since: time.Now()})
+	w := k.dial().send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	for b.heads.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	k.pool("web").SetHealth(b.addr, health.Status{State: health.Down, Since: time.Now()})
+	close(down)
+	for k.pool("web").Status().Held == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	k.pool("web").SetHealth(b.addr, health.Status{State: health.Up, Since: time.Now()})
+	w.expect(okAnswer)
+	if n := b.heads.Load(); n != 2 {
+		t.Errorf("the member saw %d requests, want 2", n)
+	}
+}
+
+// TestAnswerNobodyAskedFor: what a member sends behind an answer must not become the next request's.
+func TestAnswerNobodyAskedFor(t *testing.T) {
+	b := newBackend(t, func(b *backend, w *wire) {
+		for {
+			head, ok := b.request(w)
+			if !ok {
+				return
+			}
+			if strings.HasPrefix(head, "HEAD") {
+				_, _ = io.WriteString(w.Conn, "HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n")
+				time.Sleep(5 * time.Millisecond) // a body it must not send, in a packet of its own
+				_, _ = io.WriteString(w.Conn, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison")
+				continue
+			}
+			_, _ = io.WriteString(w.Conn, okAnswer)
+		}
+	})
+	k := start(t, oneService, b.addr)
+	w := k.dial()
+	for range 5 {
+		w.send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n").expect("HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n")
+		time.Sleep(15 * time.Millisecond)
+		w.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect(okAnswer)
+	}
+}

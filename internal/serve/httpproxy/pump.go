@@ -134,7 +134,7 @@ func (e *exchange) blame(err error) error {
 		e.pumping.running = false
 	}
 	if e.poll() && e.pumping.readErr != nil {
-		return &clientError{cutShort(e.pumping.readErr)}
+		return &clientError{leftEarly(e.pumping.readErr)}
 	}
 	return err
 }

@@ -33,9 +33,9 @@ const atLeast = 140
 // known are the cases that fail, and why that is so. Others must not fail.
 var known = map[string]string{
 	"http2/3.5: Sends invalid connection preface":                                                                   "on a port that also speaks HTTP/1 it is a bad request of that, and answered with 400; over TLS it passes",
-	"http2/6.5.3: Sends multiple values of SETTINGS_INITIAL_WINDOW_SIZE":                                            "golang.org/x/net/http2 hangs up on SETTINGS frames with duplicates, on purpose",
-	"http2/8.1.2.2: Sends a HEADERS frame that contains the connection-specific header field":                       "golang.org/x/net/http2 answers with 400 where the suite wants a reset",
-	"http2/8.1.2.2: Sends a HEADERS frame that contains the TE header field with any value other than \"trailers\"": "golang.org/x/net/http2 answers with 400 where the suite wants a reset",
+	"http2/6.5.3: Sends multiple values of SETTINGS_INITIAL_WINDOW_SIZE":                                            "net/http hangs up on SETTINGS frames with duplicates, on purpose",
+	"http2/8.1.2.2: Sends a HEADERS frame that contains the connection-specific header field":                       "net/http answers with 400 where the suite wants a reset",
+	"http2/8.1.2.2: Sends a HEADERS frame that contains the TE header field with any value other than \"trailers\"": "net/http answers with 400 where the suite wants a reset",
 }
 
 func answer(w http.ResponseWriter, r *http.Request) {

@@ -2,7 +2,6 @@ package httpproxy
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -15,8 +14,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"golang.org/x/net/http2"
 )
 
 // http2Member is a member that speaks HTTP/2 with prior knowledge.
@@ -43,12 +40,8 @@ func memberWith(t *testing.T, handler http.HandlerFunc, two bool) string {
 
 // http2Client speaks HTTP/2 with prior knowledge to the kit.
 func (k *kit) http2Client() *http.Client {
-	tr := &http2.Transport{
-		AllowHTTP: true, DisableCompression: true,
-		DialTLSContext: func(ctx context.Context, network, _ string, _ *tls.Config) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, k.addr)
-		},
-	}
+	tr := &http.Transport{DisableCompression: true, Protocols: new(http.Protocols)}
+	tr.Protocols.SetUnencryptedHTTP2(true)
 	k.t.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{Transport: tr, Timeout: 10 * time.Second}
 }

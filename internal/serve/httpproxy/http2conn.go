@@ -11,21 +11,19 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/net/http2"
-
+	"github.com/backstay/backstay/internal/base/config"
 	"github.com/backstay/backstay/internal/serve/snapshot"
 )
 
 // Bounds of a client's HTTP/2 connection.
 const (
-	streamsAtOnce  = 250
-	streamWindow   = 256 << 10
-	streamFrame    = 16 << 10 // each connection has a buffer of this size
-	connWindow     = 1 << 20
-	goodbyeTimeout = 5 * time.Second
+	streamsAtOnce = 250
+	streamWindow  = 256 << 10
+	streamFrame   = 16 << 10 // each connection has a buffer of this size
+	connWindow    = 1 << 20
 )
 
-// An http2Conn is an HTTP/2 connection of a client. Its frames are golang.org/x/net/http2's business; each of its streams is one exchange.
+// An http2Conn is an HTTP/2 connection of a client. Its frames are net/http's business; each of its streams is one exchange.
 type http2Conn struct {
 	server *Server
 	port   *port
@@ -34,10 +32,13 @@ type http2Conn struct {
 	peer   netip.Addr
 	secure bool
 
-	http    *http.Server // knows how to end the connection gracefully
+	ctx     context.Context // done when the connection is over
+	http    *http.Server
+	hands   *handover
 	view    atomic.Pointer[vantage]
 	streams atomic.Int64 // so far
-	winding atomic.Bool
+	winding atomic.Bool  // it is asked to end
+	told    atomic.Bool  // and was so once it served
 
 	mu     sync.Mutex
 	over   bool
@@ -57,42 +58,67 @@ func (s *Server) serveHTTP2(c *clientConn, preface []byte) {
 	h.look(c.listener)
 	conn := c.rw
 	if len(preface) > 0 {
-		conn = &prefixed{Conn: c.rw, rest: append([]byte(nil), preface...)}
+		conn = &prefixed{Conn: c.rw, rest: preface}
 	}
-	h.http = &http.Server{
-		MaxHeaderBytes: int(c.listener.Config.Limits.Head),
-		ErrorLog:       log.New(io.Discard, "", 0),
-		ConnState: func(net.Conn, http.ConnState) {
-			if h.winding.Load() || h.port.draining() { // asked to before it could hear it
-				h.wind()
-			}
-		},
-	}
-	frames := &http2.Server{
-		MaxConcurrentStreams: streamsAtOnce, MaxUploadBufferPerStream: streamWindow, MaxUploadBufferPerConnection: connWindow,
-		MaxReadFrameSize: streamFrame,
-		IdleTimeout:      time.Duration(c.listener.Config.Timeout.Idle),
-	}
-	if err := http2.ConfigureServer(h.http, frames); err != nil {
-		s.log.Error("HTTP/2 cannot be served", "listener", c.port.name, "error", err)
-		_ = conn.Close()
-		return
-	}
-	c.two.Store(h)
+	ctx, cancel := context.WithCancel(s.ctx)
+	defer cancel()
+	h.ctx = ctx
+	h.hands = &handover{conn: conn, over: make(chan struct{}), closed: make(chan struct{})}
+	h.http = h.frames(&c.listener.Config)
 	c.expect(0)
-	frames.ServeConn(conn, &http2.ServeConnOpts{Context: s.ctx, BaseConfig: h.http, Handler: h})
+	c.two.Store(h)
+	_ = h.http.Serve(h.hands) // says that it was shut down, or that the one connection is over
+	if h.hands.given.Load() {
+		<-h.hands.over
+	}
+	_ = conn.Close() // where it was never taken
 	h.mu.Lock()
 	h.over = true
 	h.mu.Unlock()
+	cancel()
 	h.atWork.Wait()
+}
+
+// frames is the server of this connection: it knows HTTP/2's frames, and how to end the connection gracefully.
+func (h *http2Conn) frames(l *config.Listener) *http.Server {
+	p := new(http.Protocols)
+	p.SetHTTP2(h.secure)
+	p.SetUnencryptedHTTP2(!h.secure)
+	return &http.Server{
+		Handler: h, Protocols: p, DisableGeneralOptionsHandler: true,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: streamsAtOnce, MaxReadFrameSize: streamFrame,
+			MaxReceiveBufferPerStream: streamWindow, MaxReceiveBufferPerConnection: connWindow,
+		},
+		MaxHeaderBytes: int(l.Limits.Head), IdleTimeout: time.Duration(l.Timeout.Idle),
+		ErrorLog:    log.New(io.Discard, "", 0),
+		BaseContext: func(net.Listener) context.Context { return h.server.ctx },
+		ConnState: func(_ net.Conn, state http.ConnState) {
+			switch {
+			case state == http.StateClosed:
+				close(h.hands.over)
+				_ = h.hands.Close() // never fails
+			case state != http.StateNew && (h.winding.Load() || h.port.draining()) && !h.told.Swap(true):
+				h.shutdown() // it was asked to before it could hear it
+			}
+		},
+	}
 }
 
 // wind tells the client to begin no more streams; the connection ends with the last.
 func (h *http2Conn) wind() {
 	h.winding.Store(true)
-	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
-	defer cancel()
-	_ = h.http.Shutdown(ctx) // has no listeners to fail with: it tells the connection
+	h.shutdown()
+}
+
+func (h *http2Conn) shutdown() {
+	if !h.enter() {
+		return
+	}
+	go func() {
+		defer h.atWork.Done()
+		_ = h.http.Shutdown(h.ctx) // fails only where the connection is over before it was told
+	}()
 }
 
 // enter counts a stream; false where the connection is over.
@@ -151,3 +177,30 @@ func (p *prefixed) Read(b []byte) (int, error) {
 	}
 	return p.Conn.Read(b)
 }
+
+// A handover is a listener with one connection, which was accepted elsewhere.
+type handover struct {
+	conn   net.Conn
+	given  atomic.Bool
+	over   chan struct{} // closed when the connection is
+	once   sync.Once
+	closed chan struct{}
+}
+
+// Accept gives the connection, and then waits for the end.
+func (h *handover) Accept() (net.Conn, error) {
+	if !h.given.Swap(true) {
+		return h.conn, nil
+	}
+	<-h.closed
+	return nil, net.ErrClosed
+}
+
+// Close ends Accept. It never fails.
+func (h *handover) Close() error {
+	h.once.Do(func() { close(h.closed) })
+	return nil
+}
+
+// Addr is the connection's own end.
+func (h *handover) Addr() net.Addr { return h.conn.LocalAddr() }

@@ -10,8 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/net/http2"
-
 	"github.com/backstay/backstay/internal/serve/pool"
 )
 
@@ -28,7 +26,7 @@ type mux struct {
 
 // A muxConn is one of them.
 type muxConn struct {
-	*http2.ClientConn
+	*http.ClientConn
 	base   *tls.Config // the service's configuration under which it was made
 	fresh  bool        // it carried no request yet
 	active int         // requests on it
@@ -49,20 +47,26 @@ const (
 	memberPingTimeout  = 5 * time.Second
 )
 
-// newMuxTransport knows how HTTP/2 is spoken to members. It never dials itself.
-func newMuxTransport() *http2.Transport {
-	base := &http.Transport{HTTP2: &http.HTTP2Config{
-		MaxReceiveBufferPerStream: memberStreamWindow, MaxReceiveBufferPerConnection: memberConnWindow,
-	}}
-	t, err := http2.ConfigureTransports(base)
-	if err != nil { // only for a transport that was configured before
-		t = &http2.Transport{}
+// newMuxTransport knows how HTTP/2 is spoken to members. It makes clients of connections that were dialled here.
+func newMuxTransport() *http.Transport {
+	p := new(http.Protocols)
+	p.SetHTTP2(true)
+	p.SetUnencryptedHTTP2(true)
+	dialled := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return ctx.Value(dialledConn{}).(net.Conn), nil
 	}
-	t.AllowHTTP, t.DisableCompression = true, true
-	t.MaxHeaderListSize = uint32(memberLimits.Head)
-	t.ReadIdleTimeout, t.PingTimeout = memberPingAfter, memberPingTimeout
-	return t
+	return &http.Transport{
+		Protocols: p, DialContext: dialled, DialTLSContext: dialled, DisableCompression: true,
+		MaxResponseHeaderBytes: int64(memberLimits.Head),
+		HTTP2: &http.HTTP2Config{
+			MaxReceiveBufferPerStream: memberStreamWindow, MaxReceiveBufferPerConnection: memberConnWindow,
+			SendPingTimeout: memberPingAfter, PingTimeout: memberPingTimeout,
+		},
+	}
 }
+
+// dialledConn is where a context has the connection to make a client of.
+type dialledConn struct{}
 
 // open begins a stream on a connection that has room, or on a new one.
 func (x *mux) open(ctx context.Context, m *pool.Member, o *opening, t instant) (stream, error) {
@@ -107,11 +111,11 @@ func (x *mux) reserve(o *opening) (c *muxConn, d *dialing, mine bool) {
 	x.maxAge = time.Duration(o.service.Config.Connections.IdleTimeout)
 	for i := len(x.conns) - 1; i >= 0; i-- {
 		c := x.conns[i]
-		if !o.fresh && c.base == o.service.TLS && c.ReserveNewRequest() {
+		if !o.fresh && c.base == o.service.TLS && c.Reserve() == nil {
 			c.active++
 			return c, nil, false
 		}
-		if s := c.State(); (s.Closed || s.Closing || c.base != o.service.TLS) && c.active == 0 {
+		if c.active == 0 && (c.Available() == 0 || c.base != o.service.TLS) {
 			x.conns = append(x.conns[:i], x.conns[i+1:]...)
 			_ = c.Close() // it has no streams to fail
 		}
@@ -160,17 +164,20 @@ func (x *mux) dial(ctx context.Context, o *opening) (*muxConn, error) {
 		}
 		nc = t
 	}
-	cc, err := h.server.muxing.NewClientConn(nc)
+	scheme := "http"
+	if o.service.TLS != nil {
+		scheme = "https"
+	}
+	cc, err := h.server.muxing.NewClientConn(context.WithValue(ctx, dialledConn{}, nc), scheme, "member:0")
 	if err != nil {
 		_ = nc.Close()
 		return nil, err
 	}
-	c := &muxConn{ClientConn: cc, base: o.service.TLS, fresh: true, active: 1}
-	if !cc.ReserveNewRequest() {
+	if err := cc.Reserve(); err != nil {
 		_ = cc.Close()
-		return nil, net.ErrClosed
+		return nil, err
 	}
-	return c, nil
+	return &muxConn{ClientConn: cc, base: o.service.TLS, fresh: true, active: 1}, nil
 }
 
 // encrypt speaks TLS on a connection, over which HTTP/2 must be agreed on.
@@ -206,9 +213,8 @@ func (x *mux) sweep(t instant) {
 	defer x.mu.Unlock()
 	kept := x.conns[:0]
 	for _, c := range x.conns {
-		s := c.State()
 		old := x.maxAge > 0 && t-c.used > int64(x.maxAge) && !c.fresh
-		if c.active == 0 && (old || s.Closed || s.Closing) {
+		if c.active == 0 && (old || c.Available() == 0) {
 			_ = c.Close()
 			continue
 		}
@@ -226,8 +232,6 @@ func (x *mux) close() {
 	for _, c := range x.conns {
 		if c.active == 0 {
 			_ = c.Close()
-		} else {
-			c.SetDoNotReuse()
 		}
 	}
 	x.conns = nil

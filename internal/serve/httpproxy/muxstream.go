@@ -17,8 +17,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/net/http2"
-
 	"github.com/backstay/backstay/internal/serve/http1"
 	"github.com/backstay/backstay/internal/serve/pool"
 )
@@ -312,9 +310,9 @@ func (s *muxStream) fail(err error) error {
 
 // refused says that the member told it did not process the request: REFUSED_STREAM, or GOAWAY with an earlier last stream.
 func refused(err error) bool {
-	var reset http2.StreamError
+	var reset streamError
 	if errors.As(err, &reset) {
-		return reset.Code == http2.ErrCodeRefusedStream
+		return reset.Code == refusedStream
 	}
 	switch err.Error() { // the package keeps these errors to itself
 	case "http2: Transport received Server's graceful shutdown GOAWAY", "http2: client conn not usable",
@@ -323,6 +321,19 @@ func refused(err error) bool {
 	}
 	return false
 }
+
+// A streamError is what net/http lets its own error of a stream that was reset be read as.
+type streamError struct {
+	StreamID uint32
+	Code     uint32
+	Cause    error
+}
+
+// refusedStream is the code of RFC 9113, section 7.
+const refusedStream = 7
+
+// Error names the code.
+func (e streamError) Error() string { return "stream reset with code " + strconv.Itoa(int(e.Code)) }
 
 // Interrupt implements stream.
 func (s *muxStream) Interrupt() {

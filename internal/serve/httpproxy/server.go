@@ -5,11 +5,10 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/net/http2"
 
 	"github.com/backstay/backstay/internal/observe/telemetry"
 	"github.com/backstay/backstay/internal/serve/pool"
@@ -55,7 +54,7 @@ type Server struct {
 
 	http2 func(c *clientConn, preface []byte) // serves a client's HTTP/2 connection; nil where that is not offered
 
-	muxing *http2.Transport // HTTP/2 to members
+	muxing *http.Transport // HTTP/2 to members
 }
 
 // A session is a client's connection, whatever it speaks.

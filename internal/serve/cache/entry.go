@@ -146,7 +146,7 @@ func (e *Entry) measure(fields []http1.Field, says *Directives, at clock, heuris
 		}
 	}
 	delay := max(0, at.received.Sub(at.requested))
-	e.initialAge = max(0, at.received.Sub(e.dated), e.ageValue+delay)
+	e.initialAge = max(at.received.Sub(e.dated), max(0, e.ageValue)+delay)
 	e.mustAsk = says.has(noCache)
 	e.strict = e.mustAsk || says.has(mustRevalidate|proxyRevalidate)
 	e.shared = says.has(sMaxAge)

@@ -236,7 +236,7 @@ func (c *Cache) Freshen(q *Query, e *Entry, res *http1.Response, requested, rece
 	}
 	o := c.options.Load()
 	n := &Entry{key: e.key, hidden: e.hidden, by: e.by, Status: e.Status, body: e.body, size: e.size, ageValue: parseAge(res.Fields)}
-	n.head = e.merge(res, o.SetCookie)
+	n.head = e.merge(res, o.SetCookie, received)
 	var merged http1.Response
 	if k, err := merged.Parse(append(bytes.Clone(n.head), '\r', '\n'), storedLimits, http1.HEAD); err != nil || k == 0 {
 		return e, Passed
@@ -261,9 +261,13 @@ var storedLimits = http1.Limits{Head: 1 << 24, Fields: 1 << 16}
 var notUpdated = http1.SetOf(http1.ContentLength, http1.ContentEncoding, http1.ContentRange, http1.ETag)
 
 // merge is the stored head with the fields of a newer one in place of its own.
-func (e *Entry) merge(res *http1.Response, cookies bool) []byte {
+func (e *Entry) merge(res *http1.Response, cookies bool, received time.Time) []byte {
 	says := ParseDirectives(res.Fields)
+	undated := !res.Present.Has(http1.Date)
 	newer := func(name []byte) bool {
+		if undated && is(name, "date") {
+			return true
+		}
 		for i := range res.Fields {
 			if f := &res.Fields[i]; http1.EqualFold(f.Name, name) && updates(f, &says, cookies) {
 				return true
@@ -283,6 +287,10 @@ func (e *Entry) merge(res *http1.Response, cookies bool) []byte {
 		if f := &res.Fields[i]; updates(f, &says, cookies) {
 			head = http1.AppendField(head, f.Name, f.Value)
 		}
+	}
+	if undated {
+		head = append(head, "Date: "...)
+		head = append(appendDate(head, received), '\r', '\n')
 	}
 	return head
 }

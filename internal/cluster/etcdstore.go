@@ -23,6 +23,8 @@ type etcdStore struct {
 	client func(context.Context) (*clientv3.Client, error) // waits until there is one
 	prefix string                                          // before every key
 	try    time.Duration                                   // for the first try; each further one has twice the time
+
+	leaderChanged func() <-chan struct{} // ends a try: what was under way to the old leader may be lost
 }
 
 // Get returns a key; ErrNotFound.
@@ -129,7 +131,17 @@ func (s *etcdStore) tries(ctx context.Context, do func(ctx context.Context, clie
 	pause, patience := shortestPause, s.try
 	for try := 0; ; try++ {
 		attempt, cancel := context.WithTimeout(ctx, patience)
+		done := make(chan struct{})
+		changed := s.leaderChanged()
+		go func() {
+			select {
+			case <-changed:
+				cancel()
+			case <-done:
+			}
+		}()
 		err := do(attempt, client, try)
+		close(done)
 		cancel()
 		if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrConflict) {
 			return err

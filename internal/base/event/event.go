@@ -60,6 +60,13 @@ const (
 	CertificateReloaded = "certificate.reloaded"
 	CertificateFailed   = "certificate.failed" // a changed file cannot be used; the old certificate stays
 
+	ClusterFounded      = "cluster.founded"      // the first member of a new cluster
+	ClusterJoined       = "cluster.joined"       // the node is a voting member from now on
+	ClusterRemoved      = "cluster.removed"      // a member was removed, or left, for good
+	ClusterLeader       = "cluster.leader"       // another member leads the store
+	ClusterRecovered    = "cluster.recovered"    // one member was made a cluster of its own by force
+	ClusterDefragmented = "cluster.defragmented" // a member's store gave back unused space
+
 	NodeStarted  = "node.started"
 	NodeReady    = "node.ready"
 	NodeLameDuck = "node.lame_duck"

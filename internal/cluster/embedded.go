@@ -1,0 +1,232 @@
+package cluster
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"go.etcd.io/etcd/client/pkg/v3/transport"
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+
+	"github.com/backstay/backstay/internal/base/event"
+)
+
+const (
+	compactEvery = "10m" // how long the store remembers what was overwritten
+	storeQuota   = 2 << 30
+)
+
+func (f TLSFiles) info() transport.TLSInfo {
+	return transport.TLSInfo{
+		CertFile: f.Cert, KeyFile: f.Key, ClientCertFile: f.Cert, ClientKeyFile: f.Key, TrustedCAFile: f.CA,
+		ClientCertAuth: true,
+		// The authority's signature counts; a node may well speak from another address than the one it is reached at.
+		SkipClientSANVerify: true,
+	}
+}
+
+// runEmbedded runs the member until ctx ends, it is removed, or etcd gives up.
+func (c *Cluster) runEmbedded(ctx context.Context) error {
+	if err := c.complete(); err != nil {
+		return err
+	}
+	unlock, err := lock(c.o.Dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	id, err := readIdentity(c.o.Dir)
+	if err != nil {
+		return err
+	}
+	if err := id.check(&c.o); err != nil {
+		return err
+	}
+	config := c.config()
+	if id, err = c.prepare(ctx, id, config); err != nil {
+		return err
+	}
+	e, err := embed.StartEtcd(config)
+	if err != nil {
+		return fmt.Errorf("start this node's member of the store: %w", err)
+	}
+	defer e.Close()
+	return c.attend(ctx, e, id)
+}
+
+func (c *Cluster) complete() error {
+	switch o := c.o; {
+	case o.Cluster == "" || o.Node == "" || o.Dir == "" || o.Peer == "" || o.Client == "":
+		return errors.New("the cluster's name, the node's name, its directory and its addresses for peers and clients are required")
+	case o.TLS.CA == "" || o.TLS.Cert == "" || o.TLS.Key == "":
+		return errors.New("the store between nodes is never without TLS: `backstay init` or `backstay cluster join` makes certificates")
+	}
+	for _, path := range []string{c.o.TLS.CA, c.o.TLS.Cert, c.o.TLS.Key} {
+		if _, err := os.Stat(path); err != nil {
+			return fmt.Errorf("certificates of the store: %w; `backstay init` or `backstay cluster join` makes them", err)
+		}
+	}
+	return nil
+}
+
+// config returns etcd's options but for how the cluster begins.
+func (c *Cluster) config() *embed.Config {
+	cfg := embed.NewConfig()
+	cfg.Name, cfg.Dir = c.o.Node, etcdPath(c.o.Dir)
+	peer, client := url.URL{Scheme: "https", Host: c.o.Peer}, url.URL{Scheme: "https", Host: c.o.Client}
+	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
+	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
+	cfg.PeerTLSInfo, cfg.ClientTLSInfo = c.o.TLS.info(), c.o.TLS.info()
+	cfg.TickMs = uint(c.o.Profile.StoreHeartbeat.Milliseconds())
+	cfg.ElectionMs = uint(c.o.Profile.StoreElection.Milliseconds())
+	cfg.AutoCompactionMode, cfg.AutoCompactionRetention = embed.CompactorModePeriodic, compactEvery
+	cfg.QuotaBackendBytes = storeQuota
+	cfg.EnableGRPCGateway = false
+	cfg.InitialCluster = ""
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newZap(c.o.Log, c.failed, func() { c.removed.Store(true) }))
+	return cfg
+}
+
+func (c *Cluster) failed(reason string) {
+	select {
+	case c.failures <- reason:
+	default:
+	}
+}
+
+// prepare decides how the member begins: again, as the founder, or by joining. It writes down what it is about to be
+// before it is, so that a crash on the way is taken up where it was.
+func (c *Cluster) prepare(ctx context.Context, id identity, cfg *embed.Config) (identity, error) {
+	switch {
+	case id.State != "" && hasData(c.o.Dir):
+		return id, c.recognise(ctx, id)
+	case id.State == "" && hasData(c.o.Dir):
+		return id, fmt.Errorf("%s has data of a store but not whose it is (identity.json is missing); restore it, or remove the "+
+			"directory and join anew", c.o.Dir)
+	case id.State == stateJoining || id.State == "" && len(c.o.Join) > 0:
+		return c.join(ctx, id, cfg)
+	case id.State == stateFounding || c.o.Bootstrap:
+		return c.found(ctx, id, cfg)
+	default:
+		return id, fmt.Errorf("%w: found a new cluster on its first node (`backstay init`), or join one (`backstay cluster join`)",
+			ErrNotInitialized)
+	}
+}
+
+func (c *Cluster) found(ctx context.Context, id identity, cfg *embed.Config) (identity, error) {
+	for _, seen := range c.probe(ctx, c.o.Others) {
+		return id, fmt.Errorf("%w: %s is a member of one; join it instead of founding another", ErrExists, seen.address)
+	}
+	if id.State == "" {
+		id = identity{Cluster: c.o.Cluster, Node: c.o.Node, State: stateFounding, Token: rand.Text(), Since: time.Now()}
+		if err := id.write(c.o.Dir); err != nil {
+			return id, err
+		}
+	}
+	cfg.ClusterState = embed.ClusterStateFlagNew
+	cfg.InitialClusterToken = id.Token
+	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
+	return id, nil
+}
+
+// attend waits for the member to be one, serves, and waits for the end.
+func (c *Cluster) attend(ctx context.Context, e *embed.Etcd, id identity) error {
+	work, cancel := context.WithCancel(ctx)
+	var working sync.WaitGroup
+	defer working.Wait()
+	defer cancel()
+	defer c.stop()
+	if !e.Server.IsLearner() {
+		c.start(e, v3client.New(e.Server))
+	}
+	working.Go(func() { c.settle(work, e, id) })
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-e.Server.StopNotify():
+		return c.ended(e, id)
+	case reason := <-c.failures:
+		return fmt.Errorf("this node's member of the store failed: %s; it starts again with the node", reason)
+	case err := <-e.Err():
+		return fmt.Errorf("this node's member of the store failed: %w", err)
+	}
+}
+
+// settle makes a learner a voter, writes down who the member is, and goes on with what members do.
+func (c *Cluster) settle(ctx context.Context, e *embed.Etcd, id identity) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-e.Server.StopNotify():
+		return
+	case <-e.Server.ReadyNotify():
+	}
+	if e.Server.IsLearner() {
+		if !c.promote(ctx, e) {
+			return
+		}
+		c.start(e, v3client.New(e.Server))
+	}
+	generation, err := c.generation(ctx)
+	if err != nil {
+		return // only with ctx
+	}
+	before := id
+	id.State, id.Token, id.Generation = stateMember, "", generation
+	id.ClusterID, id.MemberID = e.Server.Cluster().ID().String(), e.Server.MemberID().String()
+	if id != before {
+		id.Since = time.Now()
+		if err := id.write(c.o.Dir); err != nil {
+			c.failed(fmt.Sprintf("write down who this member is: %v", err))
+			return
+		}
+	}
+	switch before.State {
+	case stateFounding:
+		c.tell(event.ClusterFounded, fmt.Sprintf("%s founded the cluster %s.", c.o.Node, c.o.Cluster))
+	case stateJoining:
+		c.tell(event.ClusterJoined, fmt.Sprintf("%s joined the cluster %s and votes from now on.", c.o.Node, c.o.Cluster))
+	}
+	close(c.ready)
+	c.maintain(ctx, e)
+}
+
+// ended says why etcd stopped by itself.
+func (c *Cluster) ended(e *embed.Etcd, id identity) error {
+	c.mu.Lock()
+	leaving := c.leaving
+	c.mu.Unlock()
+	if !leaving && !c.removed.Load() && e.Server.Cluster().Member(e.Server.MemberID()) != nil {
+		return errors.New("this node's member of the store stopped by itself; the log says why")
+	}
+	id.State, id.Reason, id.Since = stateRemoved, "removed by another member", time.Now()
+	if leaving {
+		id.Reason = "left the cluster"
+	}
+	if err := id.write(c.o.Dir); err != nil {
+		return err
+	}
+	if leaving {
+		return nil
+	}
+	return fmt.Errorf("%w: %s; to bring the node back remove %s and join anew", ErrRemoved, c.o.Node, c.o.Dir)
+}
+
+func (c *Cluster) tell(kind, message string) {
+	c.o.Append(event.Record{Kind: kind, Node: c.o.Node, Message: message})
+}
+
+func hostPort(u string) string {
+	_, rest, ok := strings.Cut(u, "://")
+	if !ok {
+		return u
+	}
+	return rest
+}

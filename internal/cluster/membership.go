@@ -1,0 +1,341 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"go.etcd.io/etcd/client/pkg/v3/types"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/embed"
+
+	"github.com/backstay/backstay/internal/base/event"
+)
+
+// A Member is a node's part of the store as the cluster knows it.
+type Member struct {
+	Node    string // empty while it was added and has not started yet
+	ID      string
+	Peer    string // host:port
+	Client  string // host:port
+	Learner bool   // does not vote yet
+	Leader  bool
+}
+
+// Members lists who the cluster consists of.
+func (c *Cluster) Members(ctx context.Context) ([]Member, error) {
+	client, err := c.client(ctx)
+	if err != nil {
+		return nil, err
+	}
+	got, err := client.MemberList(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list the cluster's members: %w: %w", ErrUnavailable, err)
+	}
+	leader := c.Leader()
+	all := make([]Member, 0, len(got.Members))
+	for _, m := range got.Members {
+		member := Member{Node: m.Name, ID: types.ID(m.ID).String(), Learner: m.IsLearner, Leader: m.Name != "" && m.Name == leader}
+		if len(m.PeerURLs) > 0 {
+			member.Peer = hostPort(m.PeerURLs[0])
+		}
+		if len(m.ClientURLs) > 0 {
+			member.Client = hostPort(m.ClientURLs[0])
+		}
+		all = append(all, member)
+	}
+	slices.SortFunc(all, func(a, b Member) int { return strings.Compare(a.Node+a.Peer, b.Node+b.Peer) })
+	return all, nil
+}
+
+// Leader returns the node that leads the store as this one knows, "" if there is none or it is not ours to know.
+func (c *Cluster) Leader() string {
+	e, err := c.local()
+	if err != nil {
+		return ""
+	}
+	if m := e.Server.Cluster().Member(e.Server.Leader()); m != nil {
+		return m.Name
+	}
+	return ""
+}
+
+// LeaderChanged has a signal when another member leads the store; for one reader.
+func (c *Cluster) LeaderChanged() <-chan struct{} { return c.leaders }
+
+// MoveLeader makes another node lead the store; no error if it does already.
+func (c *Cluster) MoveLeader(ctx context.Context, node string) error {
+	e, err := c.local()
+	if err != nil {
+		return fmt.Errorf("move the store's leadership to %s: %w", node, err)
+	}
+	for _, m := range e.Server.Cluster().Members() {
+		if m.Name != node || m.IsLearner {
+			continue
+		}
+		if e.Server.Leader() == m.ID {
+			return nil
+		}
+		if err := e.Server.MoveLeader(ctx, e.Server.Lead(), uint64(m.ID)); err != nil {
+			return fmt.Errorf("move the store's leadership to %s: %w", node, err)
+		}
+		return nil
+	}
+	return fmt.Errorf("move the store's leadership to %s: no voting member has this name", node)
+}
+
+// Remove removes a dead node's member for good: its data directory never starts again. To replace the node, join a new
+// one. Refused where the remaining members would have no majority.
+func (c *Cluster) Remove(ctx context.Context, node, why string) error {
+	if node == c.o.Node {
+		return fmt.Errorf("remove %s: a node does not remove itself, it leaves", node)
+	}
+	members, err := c.Members(ctx)
+	if err != nil {
+		return err
+	}
+	for _, m := range members {
+		if m.Node == node {
+			return c.bury(ctx, m, why)
+		}
+	}
+	return fmt.Errorf("remove %s: the cluster has no member of this name", node)
+}
+
+// Leave removes this node's own member for good; Run ends then without an error.
+func (c *Cluster) Leave(ctx context.Context) error {
+	e, err := c.local()
+	if err != nil {
+		return fmt.Errorf("leave the cluster: %w", err)
+	}
+	members, err := c.Members(ctx)
+	if err != nil {
+		return err
+	}
+	if len(members) == 1 {
+		return fmt.Errorf("leave the cluster: %s is its last member; to give the cluster up stop the node and remove %s", c.o.Node, c.o.Dir)
+	}
+	for _, m := range members {
+		if c.Leader() == c.o.Node && m.Node != c.o.Node && m.Node != "" && !m.Learner {
+			if err := c.MoveLeader(ctx, m.Node); err != nil {
+				return err
+			}
+		}
+	}
+	c.mu.Lock()
+	c.leaving = true
+	c.mu.Unlock()
+	err = c.bury(ctx, Member{Node: c.o.Node, ID: e.Server.MemberID().String()}, "left the cluster")
+	if err != nil {
+		c.mu.Lock()
+		c.leaving = false
+		c.mu.Unlock()
+	}
+	return err
+}
+
+// bury removes a member and leaves a tombstone. The tombstone of a member that leaves is written first, by its own
+// last word; of another, when it is gone: a living member must not find one.
+func (c *Cluster) bury(ctx context.Context, m Member, why string) error {
+	if _, err := c.local(); err != nil {
+		return fmt.Errorf("remove %s: %w", m.Node, err)
+	}
+	client, err := c.client(ctx)
+	if err != nil {
+		return err
+	}
+	id, err := types.IDFromString(m.ID)
+	if err != nil {
+		return err
+	}
+	stone, err := json.Marshal(Tombstone{Node: m.Node, Member: m.ID, By: c.o.Node, Why: why, Time: time.Now().UTC()})
+	if err != nil {
+		return err
+	}
+	self := m.Node == c.o.Node
+	if self {
+		if _, err := c.Put(ctx, keyTombstone+m.ID, stone, Whatever); err != nil {
+			return err
+		}
+	}
+	if err := removeMember(ctx, client, uint64(id)); err != nil {
+		if self {
+			_ = c.Delete(ctx, keyTombstone+m.ID, Whatever)
+		}
+		return fmt.Errorf("remove %s from the cluster: %w", m.Node, err)
+	}
+	c.tell(event.ClusterRemoved, fmt.Sprintf("%s was removed from the cluster for good: %s.", m.Node, why))
+	if self {
+		return nil
+	}
+	_, err = c.Put(ctx, keyTombstone+m.ID, stone, Whatever)
+	return err
+}
+
+// removeMember tries until it is done: right after another change etcd refuses for a while.
+func removeMember(ctx context.Context, client *clientv3.Client, id uint64) error {
+	for {
+		_, err := client.MemberRemove(ctx, id)
+		switch {
+		case err == nil || errors.Is(err, rpctypes.ErrMemberNotFound):
+			return nil
+		case ctx.Err() != nil || !errors.Is(err, rpctypes.ErrUnhealthy) && !errors.Is(err, rpctypes.ErrMemberNotEnoughStarted):
+			return err
+		}
+		select {
+		case <-time.After(longestPause):
+		case <-ctx.Done():
+			return fmt.Errorf("the remaining members must have a majority first: %w", err)
+		}
+	}
+}
+
+// join adds this node to the cluster as a learner and says how its member begins.
+func (c *Cluster) join(ctx context.Context, id identity, cfg *embed.Config) (identity, error) {
+	if len(c.o.Join) == 0 {
+		return id, fmt.Errorf("%w: joining was interrupted and no member to join is configured", ErrNotInitialized)
+	}
+	if id.State == "" {
+		id = identity{Cluster: c.o.Cluster, Node: c.o.Node, State: stateJoining, Since: time.Now()}
+		if err := id.write(c.o.Dir); err != nil {
+			return id, err
+		}
+	}
+	client, err := c.dial(ctx, c.o.Join)
+	if err != nil {
+		return id, err
+	}
+	defer client.Close()
+	for {
+		initial, err := c.enrol(ctx, client)
+		if err == nil {
+			cfg.ClusterState, cfg.InitialCluster = embed.ClusterStateFlagExisting, initial
+			return id, nil
+		}
+		if !passing(err) || ctx.Err() != nil {
+			return id, fmt.Errorf("join the cluster at %s: %w", strings.Join(c.o.Join, ", "), err)
+		}
+		c.o.Log.Info("the cluster takes no new member at the moment", "error", err)
+		select {
+		case <-time.After(longestPause):
+		case <-ctx.Done():
+			return id, fmt.Errorf("join the cluster at %s: %w", strings.Join(c.o.Join, ", "), err)
+		}
+	}
+}
+
+// passing says whether adding a member may succeed later: another one is joining, or there is no leader right now.
+func passing(err error) bool {
+	for _, e := range []error{
+		rpctypes.ErrTooManyLearners, rpctypes.ErrUnhealthy, rpctypes.ErrMemberNotEnoughStarted, rpctypes.ErrNoLeader,
+		rpctypes.ErrTimeout, rpctypes.ErrTimeoutDueToLeaderFail, rpctypes.ErrTimeoutDueToConnectionLost, rpctypes.ErrLeaderChanged,
+		context.DeadlineExceeded,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return clientv3.IsConnCanceled(err) || strings.Contains(err.Error(), "code = Unavailable") || strings.Contains(err.Error(), "re-configuration")
+}
+
+// enrol makes sure that the cluster expects this node, and returns etcd's list of members to start with.
+func (c *Cluster) enrol(ctx context.Context, client *clientv3.Client) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, longestTry)
+	defer cancel()
+	peer := "https://" + c.o.Peer
+	got, err := client.MemberList(ctx)
+	if err != nil {
+		return "", err
+	}
+	members, enrolled := got.Members, false
+	for _, m := range members {
+		switch own := slices.Contains(m.PeerURLs, peer); {
+		case own && m.Name == "":
+			enrolled = true // by an attempt before this one
+		case m.Name == c.o.Node || own:
+			if err := c.supersede(ctx, client, m); err != nil {
+				return "", err
+			}
+		}
+	}
+	if !enrolled {
+		added, err := client.MemberAddAsLearner(ctx, []string{peer})
+		if err != nil {
+			return "", err
+		}
+		members = added.Members
+	}
+	var initial []string
+	for _, m := range members {
+		for _, u := range m.PeerURLs {
+			if u == peer {
+				m.Name = c.o.Node
+			}
+			initial = append(initial, m.Name+"="+u)
+		}
+	}
+	return strings.Join(initial, ","), nil
+}
+
+// supersede removes the dead member whose place this node takes.
+func (c *Cluster) supersede(ctx context.Context, client *clientv3.Client, m *etcdserverpb.Member) error {
+	if !c.o.Replace {
+		return fmt.Errorf("the cluster has a member %s at %s already; if that one is dead and its data lost, join with replacing it",
+			m.Name, strings.Join(m.PeerURLs, ", "))
+	}
+	for _, u := range m.ClientURLs {
+		if alive := c.probe(ctx, []string{hostPort(u)}); len(alive) > 0 {
+			return fmt.Errorf("the member %s to be replaced is alive at %s: stop it first", m.Name, hostPort(u))
+		}
+	}
+	id := types.ID(m.ID).String()
+	if err := removeMember(ctx, client, m.ID); err != nil {
+		return fmt.Errorf("remove the dead member %s: %w", m.Name, err)
+	}
+	stone, err := json.Marshal(Tombstone{Node: m.Name, Member: id, By: c.o.Node, Why: "replaced", Time: time.Now().UTC()})
+	if err != nil {
+		return err
+	}
+	_, err = client.Put(ctx, c.prefix+keyTombstone+id, string(stone))
+	return err
+}
+
+// promote makes this learner a voter as soon as it has caught up; false when ctx ended.
+func (c *Cluster) promote(ctx context.Context, e *embed.Etcd) bool {
+	endpoints := slices.Clone(c.o.Join)
+	for _, m := range e.Server.Cluster().Members() {
+		for _, u := range m.ClientURLs {
+			if m.ID != e.Server.MemberID() {
+				endpoints = append(endpoints, hostPort(u))
+			}
+		}
+	}
+	client, err := c.dial(ctx, endpoints)
+	if err != nil {
+		c.failed(err.Error())
+		return false
+	}
+	defer client.Close()
+	for e.Server.IsLearner() {
+		try, cancel := context.WithTimeout(ctx, longestTry)
+		_, err := client.MemberPromote(try, uint64(e.Server.MemberID()))
+		cancel()
+		if err != nil {
+			c.o.Log.Debug("not promoted yet", "error", err)
+		}
+		select {
+		case <-time.After(longestPause / 5):
+		case <-e.Server.StopNotify():
+			return false
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}

@@ -10,6 +10,7 @@ import (
 // account tells metrics, access log and trace how the exchange went.
 func (e *exchange) account() {
 	end := now()
+	e.end = end
 	took := time.Duration(end - e.start)
 	switch {
 	case e.target != nil:

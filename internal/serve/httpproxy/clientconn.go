@@ -26,50 +26,51 @@ type clientConn struct {
 	server   *Server
 	port     *port
 	listener *snapshot.HTTPListener
+	opened   *telemetry.Listener // which counts it
 	ctx      context.Context
 	remote   netip.AddrPort
 	local    netip.AddrPort
 	peer     netip.Addr
 	said     []byte
+	guard    guard
+	two      atomic.Pointer[http2Conn] // the connection, once the client turned out to speak HTTP/2
+	step     func(fd uintptr) bool
+
+	in       window
+	kept     []byte         // the block with the head, while the body is read into another
+	out      []byte         // the answer's head until its first piece comes
+	request  *http1.Request // of the exchange
+	exchange *exchange      // lent while there is something to do
+	headBy   instant
+	since    instant // when the connection fell idle
+	left     int64   // bytes of the body to come
+	body     int64   // bytes of the body so far
+	parsed   int     // length of a head that is parsed but not served yet
+	requests int32
+	place    int32       // in the lot
+	greeting atomic.Bool // what comes ahead of HTTP is under way
+
+	// Of the connection.
 	secure   bool
 	trusted  bool
-
-	guard    guard
-	in       window
-	kept     []byte // the block with the head, while the body is read into another
-	headBy   instant
-	since    instant             // when the connection fell idle
-	looked   bool                // and was looked at since
-	parking  bool                // it may be, or was, parked
-	fixed    bool                // it cannot be parked
-	place    int                 // in the lot
-	detached bool                // it was parked: the goroutine it was accepted with is gone
-	opened   *telemetry.Listener // which counts it
-	parsed   int                 // length of a head that is parsed but not served yet
-	requests int
+	looked   bool // it was looked at since it fell idle
+	parking  bool // it may be, or was, parked
+	fixed    bool // it cannot be parked
+	detached bool // it was parked: the goroutine it was accepted with is gone
 	closing  bool // the answer under way is the last
 	linger   bool // the client may be sending still: let it see the answer before the connection goes
 	over     bool
-	greeting atomic.Bool               // what comes ahead of HTTP is under way
-	other    bool                      // the client speaks HTTP/2, as it turned out
-	two      atomic.Pointer[http2Conn] // its connection, then
+	other    bool // the client speaks HTTP/2, as it turned out
+	mute     bool // nothing more may be written
+	state    progress
 
-	request  *http1.Request // of the exchange
-	exchange *exchange      // lent while there is something to do
-	framing  framing
-	left     int64
-	body     int64 // bytes of the body so far
-	ended    bool  // the body was read to its end
-	full     bool  // the last read of it filled all the room it had
-
-	out     []byte // the answer's head until its first piece comes
-	chunked bool   // the answer is framed in chunks
-	toClose bool   // it ends with the connection
-	bare    bool   // it has no body whatever is written
-	mute    bool   // nothing more may be written
-
-	step  func(fd uintptr) bool
-	state progress
+	// Of the request and its answer.
+	framing framing
+	ended   bool // the body was read to its end
+	full    bool // the last read of it filled all the room it had
+	chunked bool // the answer is framed in chunks
+	toClose bool // it ends with the connection
+	bare    bool // it has no body whatever is written
 }
 
 // progress is what the connection needs next.
@@ -290,14 +291,14 @@ func (c *clientConn) exchangeOnce() bool {
 	c.refresh()
 	c.requests++
 	max := c.listener.Config.Limits.Requests
-	c.closing = c.request.Close || max > 0 && c.requests >= max || c.port.draining()
+	c.closing = c.request.Close || max > 0 && int(c.requests) >= max || c.port.draining()
 	c.beginBody()
 	e := c.begin()
 	if c.trusted {
 		e.remote = origin(c.listener, c.request, c.remote)
 	}
 	ok := e.run()
-	c.since = now()
+	c.since = e.end
 	c.end()
 	if !ok || c.over || c.closing || c.toClose {
 		c.linger = c.linger || !c.ended
@@ -308,7 +309,7 @@ func (c *clientConn) exchangeOnce() bool {
 
 // refresh takes the newest snapshot, for the length of one request.
 func (c *clientConn) refresh() {
-	l := c.server.snapshot.Load().HTTPListener(c.port.name)
+	l := c.port.listener()
 	if l == nil || l == c.listener {
 		return // a listener that was removed serves its connections with the last picture that had it
 	}

@@ -60,6 +60,7 @@ type exchange struct {
 	in, out   int64
 	waited    time.Duration // in queues and holding
 	headAt    instant       // when the head of the answer came
+	end       instant       // when the answer had been passed on
 	note      string
 	fallback  bool
 	cutShort  bool // the member broke its answer off

@@ -59,7 +59,7 @@ func (l *lot) park(c *clientConn) bool {
 		l.parked = append(l.parked, make([]*clientConn, 1024)...)
 	}
 	l.parked[fd] = c
-	c.place = fd
+	c.place = int32(fd)
 	l.count++
 	l.since++
 	l.last = now()
@@ -95,10 +95,10 @@ func (l *lot) open() bool {
 
 // remove takes c out; false where it was not in. The caller holds the mutex.
 func (l *lot) remove(c *clientConn) bool {
-	if c.place >= len(l.parked) || l.parked[c.place] != c {
+	if int(c.place) >= len(l.parked) || l.parked[c.place] != c {
 		return false
 	}
-	l.poller.remove(c.place)
+	l.poller.remove(int(c.place))
 	l.parked[c.place] = nil
 	l.count--
 	return true

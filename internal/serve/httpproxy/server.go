@@ -72,6 +72,24 @@ type port struct {
 	ended  atomic.Bool
 	// detached counts the connections that are or were parked: Accept, which counts goroutines, has lost sight of them.
 	detached atomic.Int64
+	seen     atomic.Pointer[view]
+}
+
+// A view is a listener in a snapshot: looked up once.
+type view struct {
+	picture  *snapshot.Snapshot
+	listener *snapshot.HTTPListener
+}
+
+// listener is the port's listener in the newest snapshot, nil where that has none.
+func (p *port) listener() *snapshot.HTTPListener {
+	now := p.server.snapshot.Load()
+	v := p.seen.Load()
+	if v == nil || v.picture != now {
+		v = &view{now, now.HTTPListener(p.name)}
+		p.seen.Store(v)
+	}
+	return v.listener
 }
 
 func (p *port) draining() bool { return p.ended.Load() || p.server.draining.Load() }

@@ -46,6 +46,15 @@ var referenceExamples = map[string]string{
         - exec: [/usr/local/bin/queue-is-short, --max, "100"]
       every: 10s
 `,
+	"Cache": `services:
+  - name: web
+    members: [10.0.0.11:8080, 10.0.0.12:8080]
+    cache: 256MiB                            # short for {memory: 256MiB}
+  - name: recommendations                    # asked for each request; when it fails, clients get its last good answer
+    members: [10.0.0.21:8080]
+    cache: {serve: false, disk: {path: /var/cache/backstay, size: 1GiB}}
+    fallback: [{cache: 10m}, {respond: {status: 200, body: "[]"}}]
+`,
 	"Retry": `services:
   - name: web
     members: [10.0.0.11:8080]

@@ -58,6 +58,8 @@ type Service struct {
 	Hold Hold `yaml:"hold"`
 	// Fallback is what clients get when the service cannot answer; asked in order.
 	Fallback []Fallback `yaml:"fallback"`
+	// Cache keeps answers and gives them to others, as HTTP allows (RFC 9111).
+	Cache *Cache `yaml:"cache"`
 	// TLS speaks TLS to the members.
 	TLS *MemberTLS `yaml:"tls"`
 	// ProxyProtocol tells members the client's address ahead of each connection.
@@ -294,8 +296,40 @@ type Hold struct {
 
 // Fallback is one answer for when the service cannot give its own.
 type Fallback struct {
+	// Cache gives the last good answer, where one is stored that HTTP allows to share, for so long after it went stale. What the service forbids to store, or to give without asking, is not given.
+	Cache Duration `yaml:"cache" config:"one" min:"1s"`
 	// Respond answers with fixed content.
 	Respond *Respond `yaml:"respond" config:"one"`
+}
+
+// Cache keeps answers and gives them to others, as HTTP allows. Answers say themselves how long they are fresh (Cache-Control, Expires).
+type Cache struct {
+	// Memory bounds what is kept in memory.
+	Memory Size `yaml:"memory" default:"64MiB" min:"1MiB" config:"shorthand"`
+	// MaxEntry is the largest answer that is kept; at most an eighth of memory.
+	MaxEntry Size `yaml:"max_entry" default:"1MiB" min:"1KiB"`
+	// Disk keeps answers in files too, where they survive a restart.
+	Disk *CacheDisk `yaml:"disk"`
+	// Wait is how long requests wait for the answer to another that asked for the same, before they ask themselves; 0 turns that off.
+	Wait Duration `yaml:"wait" default:"5s"`
+	// Waiters is how many wait so at once.
+	Waiters int `yaml:"waiters" default:"1000" min:"1"`
+	// Heuristic is the share of the time since its last change for which an answer counts as fresh that says nothing about it; a day at most.
+	Heuristic Percent `yaml:"heuristic" default:"10%"`
+	// SetCookie shares answers that set cookies too. Only for services whose cookies are the same for everybody.
+	SetCookie bool `yaml:"set_cookie"`
+	// Serve gives answers while the service works; false keeps them for the fallback only.
+	Serve bool `yaml:"serve" default:"true"`
+	// Status tells clients in a Cache-Status header (RFC 9211) what the cache did.
+	Status bool `yaml:"status" default:"true"`
+}
+
+// CacheDisk keeps answers in files.
+type CacheDisk struct {
+	// Path is the directory; each service has one of its own below it.
+	Path string `yaml:"path" required:"true"`
+	// Size bounds what the files take.
+	Size Size `yaml:"size" default:"1GiB" min:"1MiB"`
 }
 
 // Respond is a fixed answer.
@@ -436,6 +470,8 @@ type Route struct {
 	Respond *Respond `yaml:"respond" config:"one"`
 	// Mirror sends a copy to a second service and throws its answer away.
 	Mirror *Mirror `yaml:"mirror"`
+	// Cache lets the cache of the service take part, where it has one.
+	Cache bool `yaml:"cache" default:"true"`
 	// Rewrite changes the path before members see it.
 	Rewrite *Rewrite `yaml:"rewrite"`
 	// RequestHeaders changes what members see.

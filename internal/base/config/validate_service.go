@@ -26,6 +26,7 @@ func (v *validator) services() {
 		for j, f := range s.Fallback {
 			v.respond(f.Respond, p.key("fallback").item(j, "").key("respond"))
 		}
+		v.cache(s, p)
 		v.memberTLS(s.TLS, p.key("tls"))
 		if s.ProxyProtocol != "" && s.Protocol == "http2" {
 			v.problem(p.key("proxy_protocol"), "proxy_protocol cannot go with protocol http2, where many clients share a connection",
@@ -157,7 +158,7 @@ func (v *validator) use(s *Service, p path) {
 		return
 	}
 	const why, hint = " has no effect: only TCP listeners lead to this service", "take it out, or lead to the service from a listener's routes"
-	for _, key := range []string{"protocol", "fallback"} {
+	for _, key := range []string{"protocol", "fallback", "cache"} {
 		v.useless(p, key, key+why, hint)
 	}
 	v.useless(p.key("balance"), "sticky", "sticky"+why+", and cookies are part of HTTP", hint)

@@ -3,6 +3,7 @@ package http1
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -47,7 +48,7 @@ func compareHalves(t *testing.T, input []byte, half, n int, err error) {
 	if m == 0 && err2 == nil {
 		m, err2 = r.Parse(input, Limits{})
 	}
-	if m != n || err2 != err {
+	if m != n || !errors.Is(err2, err) {
 		t.Fatalf("%q is %d, %v; in halves %d, %v", input, n, err, m, err2)
 	}
 }
@@ -178,7 +179,7 @@ func FuzzChunked(f *testing.F) {
 	f.Fuzz(func(t *testing.T, input []byte, piece byte) {
 		data, rest, done, err := decode(string(input), len(input)+1)
 		data2, rest2, done2, err2 := decode(string(input), int(piece)+1)
-		if data != data2 || rest != rest2 && err == nil || done != done2 || err != err2 {
+		if data != data2 || rest != rest2 && err == nil || done != done2 || !errors.Is(err, err2) {
 			t.Fatalf("%q is %q, %q, %t, %v; in pieces of %d: %q, %q, %t, %v", input, data, rest, done, err, int(piece)+1, data2, rest2, done2, err2)
 		}
 		if !done {

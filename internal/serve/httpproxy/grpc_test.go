@@ -3,6 +3,7 @@ package httpproxy
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -63,7 +64,7 @@ func (e *echoService) up(s grpc.ServerStream) error {
 	n := 0
 	for {
 		var in text
-		if err := s.RecvMsg(&in); err == io.EOF {
+		if err := s.RecvMsg(&in); errors.Is(err, io.EOF) {
 			return s.SendMsg(say(fmt.Sprint(n)))
 		} else if err != nil {
 			return err
@@ -75,7 +76,7 @@ func (e *echoService) up(s grpc.ServerStream) error {
 func (e *echoService) both(s grpc.ServerStream) error {
 	for {
 		var in text
-		if err := s.RecvMsg(&in); err == io.EOF {
+		if err := s.RecvMsg(&in); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
 			return err
@@ -242,7 +243,7 @@ func TestGRPCStreams(t *testing.T) {
 			}
 		}
 		_ = both.CloseSend()
-		if err := both.RecvMsg(&text{}); err != io.EOF {
+		if err := both.RecvMsg(&text{}); !errors.Is(err, io.EOF) {
 			t.Errorf("both ends with %v", err)
 		}
 	})

@@ -86,12 +86,12 @@ func TestProtocolsMeet(t *testing.T) {
 		w.Header().Set("X-Got", fmt.Sprintf("%s %s %s %s %d", r.Method, r.RequestURI, r.Host, r.Header.Get("X-Forwarded-For"), r.ContentLength))
 		w.Header().Set("X-Agent", r.UserAgent())
 		w.Header()["X-Two"] = []string{"a", "b"}
-		w.WriteHeader(207)
+		w.WriteHeader(http.StatusMultiStatus)
 		_, _ = w.Write(body)
 	}, func(t *testing.T, k *kit, c *http.Client) {
 		long := strings.Repeat("0123456789", 100_000)
 		for _, body := range []string{"", "hello", long} {
-			req, _ := http.NewRequest("PUT", k.url("//a%20b/../c?x=%zz&y"), strings.NewReader(body))
+			req, _ := http.NewRequest(http.MethodPut, k.url("//a%20b/../c?x=%zz&y"), strings.NewReader(body))
 			req.Host = "shop.example.org"
 			req.Header.Set("User-Agent", "tester")
 			res, err := c.Do(req)
@@ -100,7 +100,7 @@ func TestProtocolsMeet(t *testing.T) {
 			}
 			got, err := io.ReadAll(res.Body)
 			_ = res.Body.Close()
-			if res.StatusCode != 207 || string(got) != body || err != nil {
+			if res.StatusCode != http.StatusMultiStatus || string(got) != body || err != nil {
 				t.Fatalf("%d, %d bytes, %v; want %d bytes", res.StatusCode, len(got), err, len(body))
 			}
 			want := fmt.Sprintf("PUT //a%%20b/../c?x=%%zz&y shop.example.org 127.0.0.1 %d", len(body))
@@ -120,12 +120,12 @@ func TestProtocolsMeet(t *testing.T) {
 func TestTrailersMeet(t *testing.T) {
 	every(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Trailer", "X-Sum")
-		w.WriteHeader(200)
+		w.WriteHeader(http.StatusOK)
 		_, _ = io.Copy(w, r.Body)
 		w.Header().Set("X-Sum", "got "+r.Trailer.Get("X-Ask"))
 	}, func(t *testing.T, k *kit, c *http.Client) {
 		body, in := io.Pipe()
-		req, _ := http.NewRequest("POST", k.url("/"), body)
+		req, _ := http.NewRequest(http.MethodPost, k.url("/"), body)
 		req.Trailer = http.Header{"X-Ask": nil}
 		req.Header.Set("TE", "trailers")
 		go func() {
@@ -151,7 +151,7 @@ func TestTrailersMeet(t *testing.T) {
 func TestFullDuplex(t *testing.T) {
 	every(t, func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).EnableFullDuplex()
-		w.WriteHeader(200)
+		w.WriteHeader(http.StatusOK)
 		_ = http.NewResponseController(w).Flush()
 		b := make([]byte, 100)
 		for {
@@ -164,7 +164,7 @@ func TestFullDuplex(t *testing.T) {
 		}
 	}, func(t *testing.T, k *kit, c *http.Client) {
 		body, in := io.Pipe()
-		req, _ := http.NewRequest("POST", k.url("/"), body)
+		req, _ := http.NewRequest(http.MethodPost, k.url("/"), body)
 		res, err := c.Do(req) // the head comes before anything is sent
 		if err != nil {
 			t.Fatal(err)
@@ -187,22 +187,22 @@ func TestHeadsMeet(t *testing.T) {
 	every(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/204":
-			w.WriteHeader(204)
+			w.WriteHeader(http.StatusNoContent)
 		case "/304":
 			w.Header().Set("ETag", `"x"`)
-			w.WriteHeader(304)
+			w.WriteHeader(http.StatusNotModified)
 		case "/103":
 			w.Header().Set("Link", "</a>")
-			w.WriteHeader(103)
+			w.WriteHeader(http.StatusEarlyHints)
 			w.Header().Del("Link")
-			w.WriteHeader(200)
+			w.WriteHeader(http.StatusOK)
 		case "/empty":
 		case "/typeless":
 			w.Header()["Content-Type"] = nil
 			_, _ = io.WriteString(w, "<html>")
 		default:
 			w.Header().Set("Content-Length", "5")
-			w.WriteHeader(200)
+			w.WriteHeader(http.StatusOK)
 		}
 	}, func(t *testing.T, k *kit, c *http.Client) {
 		for _, ask := range []struct {
@@ -250,7 +250,7 @@ func TestExpectMeets(t *testing.T) {
 			tr.ExpectContinueTimeout = 9 * time.Second
 		}
 		begun := time.Now()
-		req, _ := http.NewRequest("POST", k.url("/"), strings.NewReader(strings.Repeat("x", 50_000)))
+		req, _ := http.NewRequest(http.MethodPost, k.url("/"), strings.NewReader(strings.Repeat("x", 50_000)))
 		req.Header.Set("Expect", "100-continue")
 		res, err := c.Do(req)
 		if err != nil {
@@ -276,7 +276,7 @@ func TestClientCancels(t *testing.T) {
 				close(left)
 			}, member == "http2"))
 			ctx, cancel := context.WithCancel(t.Context())
-			req, _ := http.NewRequestWithContext(ctx, "GET", k.url("/"), nil)
+			req, _ := http.NewRequestWithContext(ctx, http.MethodGet, k.url("/"), nil)
 			failed := make(chan error, 1)
 			go func() {
 				_, err := k.http2Client().Do(req)

@@ -128,13 +128,14 @@ func (c *http2Client) Next() (piece, error) {
 		return piece{End: true, Trailers: trailerFields(c.r.Trailer)}, nil
 	}
 	data, err := c.in.next()
-	if err != nil && err != io.EOF {
+	atEnd := errors.Is(err, io.EOF)
+	if err != nil && !atEnd {
 		return piece{}, err
 	}
 	if c.body += int64(len(data)); c.limit > 0 && c.body > c.limit {
 		return piece{}, errTooLarge
 	}
-	p := piece{Data: data, End: err == io.EOF || c.request.Length >= 0 && c.body == c.request.Length && len(c.r.Trailer) == 0}
+	p := piece{Data: data, End: atEnd || c.request.Length >= 0 && c.body == c.request.Length && len(c.r.Trailer) == 0}
 	if p.End {
 		c.in.ended = true
 		p.Trailers = trailerFields(c.r.Trailer)

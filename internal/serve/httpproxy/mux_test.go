@@ -8,6 +8,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -15,6 +16,9 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"github.com/backstay/backstay/internal/serve/http1"
+	"github.com/backstay/backstay/internal/serve/pool"
 )
 
 // frameMember is a member that speaks HTTP/2 frame by frame: serve is called for each request's stream.
@@ -105,7 +109,7 @@ func TestUnprocessedIsSentAgain(t *testing.T) {
 					t.Fatal(err)
 				}
 				_ = res.Body.Close()
-				if res.StatusCode != 200 {
+				if res.StatusCode != http.StatusOK {
 					t.Errorf("got %s", res.Status)
 				}
 			}
@@ -127,14 +131,14 @@ func TestProcessedIsNotSentAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = res.Body.Close()
-	if n := a.heads.Load() + b.heads.Load(); res.StatusCode != 502 || n != 1 {
+	if n := a.heads.Load() + b.heads.Load(); res.StatusCode != http.StatusBadGateway || n != 1 {
 		t.Errorf("POST: %s after %d sendings", res.Status, n)
 	}
 	if res, err = c.Get(k.url("/")); err != nil {
 		t.Fatal(err)
 	}
 	_ = res.Body.Close()
-	if n := a.heads.Load() + b.heads.Load(); res.StatusCode != 502 || n != 1+3 {
+	if n := a.heads.Load() + b.heads.Load(); res.StatusCode != http.StatusBadGateway || n != 1+3 {
 		t.Errorf("GET: %s after %d sendings", res.Status, n-1)
 	}
 }
@@ -277,4 +281,91 @@ func TestSlowHTTP2Client(t *testing.T) {
 	}
 	defer func() { _ = res.Body.Close() }()
 	<-gone // without a byte of the body being read here
+}
+
+// TestAbandonedAnswersGiveRoomBack: answers that nobody reads to the end do not use up the window of the connection to the member.
+func TestAbandonedAnswersGiveRoomBack(t *testing.T) {
+	written := make(chan struct{})
+	member := http2Member(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write(make([]byte, memberStreamWindow))
+		written <- struct{}{}
+	})
+	k := start(t, http2Service, "http2", member)
+	var req http1.Request
+	if _, err := req.Parse([]byte("GET / HTTP/1.1\r\nHost: a\r\n\r\n"), http1.Limits{}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 * memberConnWindow / memberStreamWindow {
+		m, err := k.services["web"].Pick(&pool.Query{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := k.server.open(t.Context(), m, &opening{service: k.picture.Load().Services[0]}, now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Send(&ask{Request: &req, Path: req.Path}, piece{End: true}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Receive(new(http1.Response), now()+int64(10*time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-written:
+		case <-time.After(10 * time.Second):
+			t.Fatal("the member cannot write: the connection's window is used up")
+		}
+		s.Close()
+		m.Done(pool.Outcome{})
+	}
+}
+
+// TestHTTP2BodyLimits: a body that is too large, or does not come, is answered as it is over HTTP/1.
+func TestHTTP2BodyLimits(t *testing.T) {
+	k := start(t, grpcService, http2Member(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }), "",
+		"limits: {body: 1KiB}\n    timeout: {body_idle: 50ms}")
+	large, in := io.Pipe()
+	go func() {
+		_, _ = in.Write(make([]byte, 2048))
+		_ = in.Close()
+	}()
+	silent, never := io.Pipe()
+	defer func() { _ = never.Close() }()
+	for name, c := range map[string]struct {
+		body   io.Reader
+		status int
+	}{
+		"announced": {strings.NewReader(strings.Repeat("x", 2048)), http.StatusRequestEntityTooLarge},
+		"streamed":  {large, http.StatusRequestEntityTooLarge},
+		"silent":    {silent, http.StatusRequestTimeout},
+		"fine":      {strings.NewReader("x"), http.StatusOK},
+	} {
+		res, err := k.http2Client().Post(k.url("/"), "text/plain", c.body)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		_ = res.Body.Close()
+		if res.StatusCode != c.status {
+			t.Errorf("%s: %s, want %d", name, res.Status, c.status)
+		}
+	}
+}
+
+// TestHTTP2RequestsPerConnection: after as many requests as the listener allows the client is told to go, and loses none.
+func TestHTTP2RequestsPerConnection(t *testing.T) {
+	k := start(t, grpcService, http2Member(t, func(w http.ResponseWriter, r *http.Request) {}), "", "limits: {requests: 3}")
+	c, conns := k.http2Client(), map[string]bool{}
+	for range 12 {
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { conns[i.Conn.LocalAddr().String()] = true }})
+		req, _ := http.NewRequestWithContext(ctx, http.MethodGet, k.url("/"), nil)
+		res, err := c.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+	}
+	if len(conns) < 2 {
+		t.Errorf("%d connections carried 12 requests, of which 3 are allowed on one", len(conns))
+	}
 }

@@ -38,6 +38,8 @@ type muxStream struct {
 	wrote    atomic.Bool    // the request's head was written
 	interims chan interim   // heads ahead of the final one
 	results  chan roundTrip // the final one, or none
+	sent     bool           // the request was given to the connection
+	waiting  bool           // and its result has not been taken yet
 	head     []byte         // the last one as text
 	response *http.Response
 	buf      []byte
@@ -102,8 +104,9 @@ func (s *muxStream) Send(a *ask, first piece) error {
 			s.interims <- interim{status: http.StatusContinue}
 		}
 	}
+	s.sent, s.waiting = true, true
 	go func() {
-		res, err := s.conn.RoundTrip(req)
+		res, err := s.conn.RoundTrip(req) //nolint:bodyclose // Close does
 		s.results <- roundTrip{res, err}
 	}()
 	return nil
@@ -196,6 +199,7 @@ func (s *muxStream) Receive(r *http1.Response, by instant) error {
 	case i := <-s.interims:
 		return s.parse(r, i.status, http.Header(i.header), "")
 	case t := <-s.results:
+		s.waiting = false
 		if t.err != nil {
 			return s.fail(t.err)
 		}
@@ -281,7 +285,7 @@ func (s *muxStream) Next() (piece, error) {
 	for {
 		n, err := s.response.Body.Read(s.buf)
 		switch {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			s.ended = true
 			return piece{Data: s.buf[:n], End: true, Trailers: trailerFields(s.response.Trailer)}, nil
 		case n > 0:
@@ -298,7 +302,7 @@ func (s *muxStream) fail(err error) error {
 		err = cause
 	}
 	e := &tryError{failure: classify(err), err: err, unsent: !s.wrote.Load()}
-	if err == errMemberGone {
+	if errors.Is(err, errMemberGone) {
 		e.failure = failGone
 	}
 	if refused(err) { // section 8.7: it was not processed
@@ -349,10 +353,16 @@ func (s *muxStream) Close() {
 	if s.body != nil {
 		s.body.fail(errInterrupted)
 	}
-	if s.response != nil && s.ended {
-		_ = s.response.Body.Close() // nothing is lost of it
-	}
 	s.cancel(errInterrupted)
+	switch {
+	case !s.sent:
+		s.conn.Release()
+	case s.waiting:
+		s.response = (<-s.results).response
+	}
+	if s.response != nil {
+		_ = s.response.Body.Close() // gives back what it took of the connection's window
+	}
 	if s.buf != nil {
 		s.mux.home.server.buffers.put(s.buf)
 		s.buf = nil

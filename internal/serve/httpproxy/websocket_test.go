@@ -64,7 +64,7 @@ func dialWebSocket(t *testing.T, url string, client *http.Client) *websocket.Con
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.CloseNow() })
-	if res.StatusCode != 101 || c.Subprotocol() != "shout" {
+	if res.StatusCode != http.StatusSwitchingProtocols || c.Subprotocol() != "shout" {
 		t.Fatalf("%d, subprotocol %q", res.StatusCode, c.Subprotocol())
 	}
 	c.SetReadLimit(8 << 20)
@@ -155,9 +155,9 @@ func TestWebSocketManyAtOnce(t *testing.T) {
 
 // TestWebSocketRefused: what the member answers in place of changing the protocol is an ordinary answer.
 func TestWebSocketRefused(t *testing.T) {
-	k := start(t, webSocketService, http1Member(t, func(w http.ResponseWriter, r *http.Request) { http.Error(w, "no", 403) }), "1m", "")
+	k := start(t, webSocketService, http1Member(t, func(w http.ResponseWriter, r *http.Request) { http.Error(w, "no", http.StatusForbidden) }), "1m", "")
 	_, res, err := websocket.Dial(t.Context(), "ws://"+k.addr+"/", nil)
-	if err == nil || res == nil || res.StatusCode != 403 {
+	if err == nil || res == nil || res.StatusCode != http.StatusForbidden {
 		t.Errorf("%v, %v", res, err)
 	}
 }

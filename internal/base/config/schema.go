@@ -306,7 +306,7 @@ type Fallback struct {
 type Cache struct {
 	// Memory bounds what is kept in memory.
 	Memory Size `yaml:"memory" default:"64MiB" min:"1MiB" config:"shorthand"`
-	// MaxEntry is the largest answer that is kept; at most an eighth of memory.
+	// MaxEntry is the largest answer that is kept; never more than an eighth of memory.
 	MaxEntry Size `yaml:"max_entry" default:"1MiB" min:"1KiB"`
 	// Disk keeps answers in files too, where they survive a restart.
 	Disk *CacheDisk `yaml:"disk"`

@@ -22,7 +22,7 @@ func (v *validator) cache(s *Service, p path) {
 		return
 	}
 	at := p.key("cache")
-	if c.MaxEntry > c.Memory/8 && (v.given(at, "max_entry") || v.given(at, "memory")) {
+	if c.MaxEntry > c.Memory/8 && v.given(at, "max_entry") {
 		v.problem(at.key("max_entry"), fmt.Sprintf("max_entry (%s) is more than an eighth of memory (%s)", c.MaxEntry, c.Memory), "make it smaller, or memory larger")
 	}
 	if !c.Serve && !stale {

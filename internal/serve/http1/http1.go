@@ -5,8 +5,11 @@
 // the caller's buffer and is valid as long as those bytes stay where they are.
 //
 // It is strict, because what two parsers understand differently is how requests are smuggled: a message whose end
-// or whose target could be read in more than one way is refused, never repaired. The few liberties RFC 9112 leaves to a
-// recipient are taken in one place only: one empty line ahead of a request line is skipped (section 2.2).
+// or whose target could be read in more than one way is refused, never repaired. Of the liberties RFC 9112 leaves to a
+// recipient these are taken, none of which moves where a message ends: one empty line ahead of a request line is skipped (section
+// 2.2); HTTP/1.2 to 1.9 count as 1.1 (section 2.3); the space ahead of an empty reason may be missing; members may repeat
+// the same Content-Length (section 6.3), which is forwarded once. Fields that are a well-known one but for underscores in place of
+// hyphens are not forwarded: behind CGI nobody could tell them apart.
 //
 // The package must not know about proxying policy: which fields are added, who is trusted and where a request goes are
 // its callers' business.

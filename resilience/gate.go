@@ -17,8 +17,8 @@ type Gate interface {
 type Pass struct {
 	Gate   Leaver        // nil: nothing to give back
 	Begun  time.Duration // when the call began, on the gate's clock
-	Ticket uint64
-	Number int
+	Ticket uint32
+	Number int32
 }
 
 // Leaver takes a Pass back.
@@ -36,23 +36,16 @@ func (p Pass) Leave(err error) {
 // Guard makes a call behind gates, which are entered in the given order and left in the reverse one, also when the call
 // panics. If one refuses, the call is not made.
 func Guard[T any](ctx context.Context, call func(context.Context) (T, error), gates ...Gate) (result T, err error) {
-	var few [8]Pass
-	passes := few[:0]
-	err = errPanicked // what the gates are told unless the call returns
-	defer func() {
-		for i := len(passes) - 1; i >= 0; i-- {
-			passes[i].Leave(err)
-		}
-	}()
-	for _, gate := range gates {
-		pass, refused := gate.Enter(ctx)
-		if refused != nil {
-			err = refused
-			return result, err
-		}
-		passes = append(passes, pass)
+	if len(gates) == 0 {
+		return call(ctx)
 	}
-	result, err = call(ctx)
+	pass, err := gates[0].Enter(ctx)
+	if err != nil {
+		return result, err
+	}
+	err = errPanicked // what the gate is told unless the call returns
+	defer func() { pass.Leave(err) }()
+	result, err = Guard(ctx, call, gates[1:]...) // a frame for each gate is cheaper than a list of passes
 	return result, err
 }
 
@@ -73,12 +66,16 @@ func Judge(err error) Outcome {
 
 // Enter admits a call as Allow does; when it ends, its error is judged by Classify.
 func (b *Breaker) Enter(context.Context) (Pass, error) {
-	p, err := b.Allow()
-	if err != nil {
-		return Pass{}, err
+	e := b.era.Load()
+	pass := Pass{Gate: b, Ticket: e.number}
+	if e.state != Closed {
+		p, err := b.probe(e)
+		if err != nil {
+			return Pass{}, err
+		}
+		pass.Ticket, pass.Number = p.era, int32(p.probe)
 	}
-	pass := Pass{Gate: b, Ticket: p.era, Number: p.probe}
-	if b.era.Load().options.SlowRate > 0 {
+	if e.options.SlowRate > 0 {
 		pass.Begun = b.clock.now()
 	}
 	return pass, nil
@@ -87,27 +84,35 @@ func (b *Breaker) Enter(context.Context) (Pass, error) {
 // Leave takes the result of a call that Enter admitted.
 func (b *Breaker) Leave(pass Pass, err error) {
 	o := &b.era.Load().options
-	judge := o.Classify
-	if judge == nil {
-		judge = Judge
-	}
 	var took, after time.Duration
 	if o.SlowRate > 0 && pass.Begun > 0 {
 		took = b.clock.now() - pass.Begun
 	}
-	if err != nil {
-		after = retryAfter(err)
+	outcome := Success
+	if err != nil || o.Classify != nil {
+		judge := o.Classify
+		if judge == nil {
+			judge = Judge
+		}
+		outcome, after = judge(err), retryAfter(err)
 	}
-	Permit{breaker: b, era: pass.Ticket, probe: pass.Number}.DoneAfter(judge(err), took, after)
+	Permit{breaker: b, era: pass.Ticket, probe: int(pass.Number)}.DoneAfter(outcome, took, after)
 }
 
-// Enter takes a place as Acquire does.
+// Enter takes a place as Acquire does, or, where the limit is Weighted, as many as AcquireN does for the context's cost.
 func (l *Limit) Enter(ctx context.Context) (Pass, error) {
-	if err := l.Acquire(ctx); err != nil {
+	if !l.weighs.Load() {
+		if err := l.Acquire(ctx); err != nil {
+			return Pass{}, err
+		}
+		return Pass{Gate: l, Number: 1}, nil
+	}
+	taken, err := l.AcquireN(ctx, CostOf(ctx))
+	if err != nil {
 		return Pass{}, err
 	}
-	return Pass{Gate: l}, nil
+	return Pass{Gate: l, Number: int32(taken)}, nil
 }
 
-// Leave gives the place back.
-func (l *Limit) Leave(Pass, error) { l.Release() }
+// Leave gives the places back.
+func (l *Limit) Leave(p Pass, _ error) { l.ReleaseN(int(p.Number)) }

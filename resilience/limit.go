@@ -12,6 +12,7 @@ type LimitOptions struct {
 	Concurrency int           // calls at work at once; 0 is no bound
 	Queue       int           // calls that wait for a place; 0 refuses at once
 	Wait        time.Duration // how long one waits; 0 is no bound but the context's
+	Weighted    bool          // a call takes as many places as CostOf its context says, all of them where it costs more than there are
 }
 
 // LimitSnapshot is a limit at one moment, for display.
@@ -28,6 +29,7 @@ type LimitSnapshot struct {
 type Limit struct {
 	word    atomic.Uint64 // waiting (upper half), in use (lower half); the upper half is changed under the mutex only
 	bound   atomic.Uint32 // Concurrency
+	weighs  atomic.Bool   // Weighted
 	refused atomic.Uint64
 	expired atomic.Uint64
 
@@ -55,13 +57,51 @@ func (l *Limit) Acquire(ctx context.Context) error {
 	if l.TryAcquire() {
 		return nil
 	}
+	_, err := l.acquire(ctx, 1)
+	return err
+}
+
+// AcquireN is Acquire for a call that costs n ordinary ones, and says how many places it has taken, which ReleaseN must give
+// back: n, or all there are where it costs more. Who waits for many places keeps those behind waiting, too: else nobody would
+// ever leave it enough of them.
+func (l *Limit) AcquireN(ctx context.Context, n int) (taken int, err error) {
+	n = min(max(n, 1), mostCost)
+	if taken, ok := l.tryAcquire(n); ok {
+		return taken, nil
+	}
+	return l.acquire(ctx, n)
+}
+
+// acquire takes n places the slow way.
+func (l *Limit) acquire(ctx context.Context, n int) (int, error) {
 	l.mu.Lock()
-	w, wait, err := l.join()
+	w, taken, wait, err := l.join(n)
 	l.mu.Unlock()
 	if w == nil {
-		return err
+		return taken, err
 	}
 	return l.wait(ctx, w, wait)
+}
+
+// tryAcquire takes n places, or all where there are less, if nobody waits and they are free.
+func (l *Limit) tryAcquire(n int) (int, bool) {
+	for {
+		word := l.word.Load()
+		taken, ok := l.fit(word, n)
+		if !ok || waiting(word) > 0 {
+			return 0, false
+		}
+		if l.word.CompareAndSwap(word, word+uint64(taken)) {
+			return taken, true
+		}
+	}
+}
+
+// fit says how many places a call that costs n takes, and whether they are free.
+func (l *Limit) fit(word uint64, n int) (int, bool) {
+	bound := l.bound.Load()
+	n = int(min(uint32(n), bound))
+	return n, uint64(inUse(word))+uint64(n) <= uint64(bound)
 }
 
 // TryAcquire takes a place if one is free and nobody waits for it; where true, Release must follow.
@@ -77,26 +117,29 @@ func (l *Limit) TryAcquire() bool {
 	}
 }
 
-// join enters the queue, or takes a place that has become free since; then there is no waiter. The caller holds the mutex.
-func (l *Limit) join() (*waiter, time.Duration, error) {
+// join enters the queue, or takes places that have become free since; then there is no waiter. The caller holds the mutex.
+func (l *Limit) join(n int) (w *waiter, taken int, wait time.Duration, err error) {
 	for {
 		word := l.word.Load()
+		places, free := l.fit(word, n)
 		switch {
-		case waiting(word) == 0 && inUse(word) < l.bound.Load():
-			if l.word.CompareAndSwap(word, word+1) {
-				return nil, 0, nil
+		case waiting(word) == 0 && free:
+			if l.word.CompareAndSwap(word, word+uint64(places)) {
+				return nil, places, 0, nil
 			}
 		case waiting(word) >= l.options.Queue:
 			l.refused.Add(1)
-			return nil, 0, ErrQueueFull
+			return nil, 0, 0, ErrQueueFull
 		case l.word.CompareAndSwap(word, word+oneWaiting):
-			return l.queue.push(), l.options.Wait, nil
+			w := l.queue.push()
+			w.places = n
+			return w, 0, l.options.Wait, nil
 		}
 	}
 }
 
-// wait stands in the queue.
-func (l *Limit) wait(ctx context.Context, w *waiter, wait time.Duration) error {
+// wait stands in the queue, and says how many places it has got.
+func (l *Limit) wait(ctx context.Context, w *waiter, wait time.Duration) (int, error) {
 	expired := w.after(wait)
 	var err error
 	late := false
@@ -113,30 +156,34 @@ func (l *Limit) wait(ctx context.Context, w *waiter, wait time.Duration) error {
 	defer l.queue.recycle(w)
 	switch {
 	case err == nil:
-		return nil
+		return w.places, nil
 	case l.queue.remove(w):
 		l.leave()
+		l.grant() // who comes next may need fewer places
 		if late {
 			l.expired.Add(1)
 		}
-		return err
+		return 0, err
 	}
 	<-w.granted // at the same moment a place came
 	if late {
-		return nil
+		return w.places, nil
 	}
-	l.word.Add(^uint64(0))
+	l.word.Add(-uint64(w.places))
 	l.grant()
-	return err
+	return 0, err
 }
 
 // leave takes one waiter off the count. The caller holds the mutex.
 func (l *Limit) leave() { l.word.Add(^uint64(oneWaiting - 1)) }
 
 // Release gives a place back, to who waits longest where anyone does.
-func (l *Limit) Release() {
-	word := l.word.Add(^uint64(0))
-	if inUse(word) == 1<<32-1 {
+func (l *Limit) Release() { l.ReleaseN(1) }
+
+// ReleaseN gives back what AcquireN has taken.
+func (l *Limit) ReleaseN(taken int) {
+	word := l.word.Add(-uint64(taken))
+	if inUse(word) > ^uint32(taken) {
 		panic("resilience: Release of a Limit that is not held")
 	}
 	if waiting(word) > 0 { // nobody can take the free place meanwhile: who comes now sees a queue
@@ -150,11 +197,17 @@ func (l *Limit) Release() {
 func (l *Limit) grant() {
 	for {
 		word := l.word.Load()
-		if waiting(word) == 0 || inUse(word) >= l.bound.Load() {
+		if waiting(word) == 0 {
 			return
 		}
-		if l.word.CompareAndSwap(word, word-oneWaiting+1) {
-			l.queue.pop().granted <- struct{}{}
+		places, free := l.fit(word, l.queue.first.places)
+		if !free {
+			return
+		}
+		if l.word.CompareAndSwap(word, word-oneWaiting+uint64(places)) {
+			w := l.queue.pop()
+			w.places = places
+			w.granted <- struct{}{}
 		}
 	}
 }
@@ -169,6 +222,7 @@ func (l *Limit) Update(o LimitOptions) {
 		bound = uint32(o.Concurrency)
 	}
 	l.bound.Store(bound)
+	l.weighs.Store(o.Weighted)
 	l.grant()
 }
 

@@ -6,6 +6,7 @@ import "time"
 type waiter struct {
 	granted    chan struct{} // holds one
 	timer      *time.Timer
+	places     int // of a Limit: asked for, then given
 	prev, next *waiter
 	queued     bool
 }

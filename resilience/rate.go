@@ -11,6 +11,7 @@ type RateOptions struct {
 	PerSecond float64       // 0 is no bound
 	Burst     int           // how many may happen at once after a rest; a tenth of a second's, and at least 1, where not given
 	Wait      time.Duration // how long a call may be made to wait for its turn; 0 refuses at once
+	Weighted  bool          // a call takes as many tokens as CostOf its context says; more than Burst can be owed
 }
 
 // Rate is a token bucket: Burst tokens at most, PerSecond new ones a second. It is kept as one number, the time at which the
@@ -46,25 +47,30 @@ func (r *Rate) Update(o RateOptions) {
 
 // TryTake takes n tokens if they are there.
 func (r *Rate) TryTake(n int) bool {
-	_, ok := r.take(n, 0)
+	_, ok := r.take(n, 0, false)
 	return ok
 }
 
-// take takes n tokens that will be there within wait, and says when that is.
-func (r *Rate) take(n int, wait time.Duration) (time.Duration, bool) {
+// take takes n tokens that will be there within wait, and says when that is. Where there can never be so many, a full bucket is
+// enough for who may owe: those who come next wait for the rest, so that the rate is kept all the same.
+func (r *Rate) take(n int, wait time.Duration, owe bool) (time.Duration, bool) {
 	t := r.terms.Load()
 	if t.PerSecond <= 0 {
 		return 0, true
 	}
-	now := r.clock.now()
+	now, need := r.clock.now(), t.each*time.Duration(n)
+	early := need - t.depth
+	if owe {
+		early = min(early, 0)
+	}
 	for {
 		full := r.full.Load()
-		after := max(time.Duration(full), now) + t.each*time.Duration(n)
-		early := after - now - t.depth
+		from := max(time.Duration(full), now)
+		early := from + early - now
 		if early > wait {
 			return early, false
 		}
-		if r.full.CompareAndSwap(full, int64(after)) {
+		if r.full.CompareAndSwap(full, int64(from+need)) {
 			return max(early, 0), true
 		}
 	}
@@ -76,13 +82,17 @@ func (r *Rate) RetryAfter() time.Duration {
 	return max(0, time.Duration(r.full.Load())+t.each-r.clock.now()-t.depth)
 }
 
-// Enter takes a token, waiting for it up to Wait. Errors: ErrRate, or the context's cause; then the token is lost.
+// Enter takes a token (as many as the call costs, where the rate is Weighted), waiting for it up to Wait. Errors: ErrRate, or the context's cause; then the token is lost.
 func (r *Rate) Enter(ctx context.Context) (Pass, error) {
-	wait := r.terms.Load().Wait
+	t := r.terms.Load()
+	wait, cost := t.Wait, 1
+	if t.Weighted {
+		cost = CostOf(ctx)
+	}
 	if deadline, ok := ctx.Deadline(); ok && wait > 0 {
 		wait = min(wait, time.Until(deadline))
 	}
-	wait, ok := r.take(1, max(wait, 0))
+	wait, ok := r.take(cost, max(wait, 0), t.Weighted)
 	if !ok {
 		return Pass{}, ErrRate
 	}

@@ -14,6 +14,9 @@ type ShedOptions struct {
 	Target   time.Duration // queueing delay that is no overload; 5ms where not given
 	Interval time.Duration // how often the level is adjusted; 100ms where not given
 	Queue    Gate          // what calls wait in: a Limit or an Adaptive with a queue. Nil: the owner calls Observe.
+	// Weighted counts a call as many times as CostOf its context says (1024 at most): the share that is refused is then one of
+	// the work and not of the calls.
+	Weighted bool
 }
 
 // ShedSnapshot is a shedder at one moment, for display.
@@ -45,6 +48,7 @@ type ShedSnapshot struct {
 type Shed struct {
 	target, interval time.Duration
 	queue            Gate
+	weighted         bool
 	clock            clock
 
 	border   atomic.Uint64 // priority (upper half) and the share of it that is refused (lower half, of 2^32)
@@ -65,7 +69,7 @@ const noDelay = math.MaxInt64
 
 // NewShed makes a shedder that admits everything.
 func NewShed(o ShedOptions) *Shed {
-	s := &Shed{clock: newClock(), queue: o.Queue}
+	s := &Shed{clock: newClock(), queue: o.Queue, weighted: o.Weighted}
 	s.target, s.interval = orDefault(o.Target, 5*time.Millisecond), orDefault(o.Interval, 100*time.Millisecond)
 	s.shortest.Store(noDelay)
 	s.ends.Store(int64(s.interval))
@@ -73,12 +77,18 @@ func NewShed(o ShedOptions) *Shed {
 }
 
 // Admit says whether a call of this priority may go on, with ErrShed where not.
-func (s *Shed) Admit(p Priority) error { return s.admit(p, s.clock.now()) }
+func (s *Shed) Admit(p Priority) error { return s.AdmitN(p, 1) }
 
-func (s *Shed) admit(p Priority, now time.Duration) error {
+// AdmitN is Admit for a call that costs n ordinary ones (1024 at most); ObserveN goes with it.
+func (s *Shed) AdmitN(p Priority, n int) error { return s.admit(p, shedCost(n), s.clock.now()) }
+
+// shedCost bounds a cost, so that a busy second's sum fits its counter.
+func shedCost(n int) int { return min(max(n, 1), 1<<10) }
+
+func (s *Shed) admit(p Priority, cost int, now time.Duration) error {
 	p = min(p, priorities-1)
-	s.arrivals[p].Add(1)
-	s.came.Add(1)
+	s.arrivals[p].Add(uint32(cost))
+	s.came.Add(int64(cost))
 	if int64(now) >= s.ends.Load() && s.mu.TryLock() {
 		s.adjust(now)
 		s.mu.Unlock()
@@ -93,8 +103,11 @@ func (s *Shed) admit(p Priority, now time.Duration) error {
 }
 
 // Observe tells how long an admitted call has waited in the queue; 0 where it did not.
-func (s *Shed) Observe(delay time.Duration) {
-	s.served.Add(1)
+func (s *Shed) Observe(delay time.Duration) { s.ObserveN(delay, 1) }
+
+// ObserveN is Observe for a call that costs n ordinary ones.
+func (s *Shed) ObserveN(delay time.Duration, n int) {
+	s.served.Add(int64(shedCost(n)))
 	for {
 		shortest := s.shortest.Load()
 		if int64(delay) >= shortest || s.shortest.CompareAndSwap(shortest, int64(delay)) {
@@ -105,13 +118,16 @@ func (s *Shed) Observe(delay time.Duration) {
 
 // Enter admits a call by the priority of its context, then enters the queue and observes how long that takes.
 func (s *Shed) Enter(ctx context.Context) (Pass, error) {
-	now := s.clock.now()
-	if err := s.admit(PriorityOf(ctx), now); err != nil || s.queue == nil {
+	now, cost := s.clock.now(), 1
+	if s.weighted {
+		cost = shedCost(CostOf(ctx))
+	}
+	if err := s.admit(PriorityOf(ctx), cost, now); err != nil || s.queue == nil {
 		return Pass{}, err
 	}
 	pass, err := s.queue.Enter(ctx)
 	if err == nil {
-		s.Observe(s.clock.now() - now)
+		s.ObserveN(s.clock.now()-now, cost)
 	}
 	return pass, err
 }

@@ -33,6 +33,11 @@ func (q *Query) Reset(r *http1.Request, hidden, extra []byte) {
 	q.key = appendKey(q.key[:0], r.Host, r.Path, r.Query)
 }
 
+// Keep makes k a query of its own for the same thing, to be answered after the request is gone. r is the request as members see it.
+func (q *Query) Keep(k *Query, r *http1.Request) {
+	*k = Query{Request: r, Hidden: bytes.Clone(q.Hidden), key: bytes.Clone(q.key), epoch: q.epoch}
+}
+
 // appendKey appends what all variants of a resource have in common: the authority, whose default ports say nothing, the path and the
 // query, byte for byte. A nil query differs from an empty one.
 func appendKey(dst, host, path, query []byte) []byte {

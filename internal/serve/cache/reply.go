@@ -206,3 +206,6 @@ func parseOffset(b []byte) (n int64, ok bool) {
 	}
 	return n, len(b) > 0
 }
+
+// More says whether the body goes on.
+func (r *Reply) More() bool { return r.left > 0 }

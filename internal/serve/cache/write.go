@@ -32,6 +32,9 @@ func (c *Cache) Begin(q *Query, res *http1.Response, requested, received time.Ti
 	by, ok := q.selectors(res.Fields)
 	f := facts{q: q, res: res, says: &says, varies: !ok, cookies: o.SetCookie, limit: o.MaxEntry}
 	if why := f.refused(); why != "" {
+		if why == "no-store" || why == "private" { // from now on, what was public before included
+			c.outdate(q)
+		}
 		return nil, why
 	}
 	e := &Entry{key: string(q.key), hidden: string(q.Hidden), by: by, Status: res.Status, ageValue: parseAge(res.Fields)}
@@ -60,6 +63,20 @@ func (c *Cache) Begin(q *Query, res *http1.Response, requested, received time.Ti
 		w.allocate(w.expected)
 	}
 	return w, ""
+}
+
+// outdate forgets the answer that is stored for the request.
+func (c *Cache) outdate(q *Query) {
+	e, _ := c.find(q)
+	if e == nil {
+		return
+	}
+	c.mu.Lock()
+	c.memory.drop(e)
+	c.mu.Unlock()
+	if d := c.disk.Load(); d != nil {
+		d.drop(e)
+	}
 }
 
 // guessable says whether a lifetime may be guessed where the answer gives none. What has a query was made for it, as a rule.

@@ -54,6 +54,7 @@ type exchange struct {
 	answer   answer
 	response http1.Response
 	pumping  pump
+	caching  caching
 
 	// What is told afterwards.
 	status    int
@@ -85,10 +86,11 @@ func (e *exchange) run() bool {
 		e.account()
 		return !e.broken
 	}
-	if e.admit() {
+	if (e.service.Cache == nil || !e.fromCache()) && e.admit() {
 		e.forward()
 		e.service.Pool.Leave()
 	}
+	e.caching.end(e.status >= 500 || e.cutShort)
 	e.account()
 	return !e.broken
 }
@@ -119,6 +121,7 @@ func (e *exchange) reset() {
 	e.note, e.fallback, e.begun, e.broken, e.cutShort = "", false, false, false, false
 	e.span, e.trySpan = telemetry.Span{}, telemetry.Span{}
 	e.pumping.reset()
+	e.caching.reset()
 }
 
 // find chooses the route and gives the answers that need no service. It reports whether the request goes on to one.

@@ -28,6 +28,7 @@ func (e *exchange) forward() {
 	}
 	e.body.reset(e.client, e.request.Length, e.target.Retry.Body)
 	e.prepare()
+	e.askConditionally()
 	for e.pick() {
 		v := e.try()
 		e.endTry()
@@ -48,7 +49,7 @@ func (e *exchange) outcome() resilience.Outcome {
 	switch {
 	case e.status == statusClientGone || e.status < 500 && !e.begun:
 		return resilience.Ignored
-	case e.status >= 500 || e.cutShort:
+	case e.status >= 500 || e.cutShort || e.fallback:
 		return resilience.Failure
 	}
 	return resilience.Success
@@ -181,6 +182,9 @@ func (e *exchange) deliver(took time.Duration) {
 		e.upgrade(took)
 		return
 	}
+	if e.learn(took) {
+		return
+	}
 	e.begun = true
 	e.status = e.response.Status
 	e.settlePump()
@@ -220,6 +224,9 @@ func (e *exchange) relay(o pool.Outcome) {
 		if err := e.client.Write(p); err != nil {
 			e.clientGone(o)
 			return
+		}
+		if e.caching.writer != nil {
+			e.caching.store(p)
 		}
 		if p.End {
 			break
@@ -316,7 +323,7 @@ func (c *clientError) Unwrap() error { return c.err }
 var errClientLeft = errors.New("the client left before its request was complete")
 
 func leftEarly(err error) error {
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errClientLeft
 	}
 	return err

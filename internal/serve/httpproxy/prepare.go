@@ -107,6 +107,7 @@ func (e *exchange) answerFields() []byte {
 		e.edit = snapshot.AppendCookie(e.edit, s, e.member.Key(), e.secure)
 		e.edit = append(e.edit, '\r', '\n')
 	}
+	e.edit = e.appendCacheStatus(e.edit)
 	return e.edit
 }
 

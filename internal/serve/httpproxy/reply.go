@@ -35,6 +35,9 @@ func (e *exchange) fail(f failed) {
 	if e.note == "" {
 		e.note = f.what
 	}
+	if f.status >= 500 && e.staleInstead() {
+		return
+	}
 	if f.status >= 500 && e.service != nil && len(e.service.Fallbacks) > 0 {
 		e.service.Metrics.Count(telemetry.Fallback)
 		e.fallback, e.note = true, "fallback: "+e.note

@@ -42,7 +42,6 @@ type Server struct {
 	ctx      context.Context // done when what is still at work is cut off
 	cut      context.CancelFunc
 	draining atomic.Bool
-	attach   func() io.Closer // for the first request to each member of a service
 
 	lot lot
 
@@ -51,6 +50,8 @@ type Server struct {
 	slots map[*memberConns]struct{}
 	quiet chan struct{} // closed when there are no connections while draining
 	work  sync.WaitGroup
+
+	refreshes atomic.Int32 // stored answers that are being asked for anew
 
 	http2 func(c *clientConn, preface []byte) // serves a client's HTTP/2 connection; nil where that is not offered
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/backstay/backstay/internal/base/config"
 	"github.com/backstay/backstay/internal/observe/telemetry"
+	"github.com/backstay/backstay/internal/serve/cache"
 	"github.com/backstay/backstay/internal/serve/pool"
 	"github.com/backstay/backstay/internal/serve/transport"
 )
@@ -16,6 +17,8 @@ import (
 type Deps struct {
 	// Pool returns the live state of a service, made on first use and kept across pictures.
 	Pool func(service string) *pool.Service
+	// Cache returns the live cache of a service that has one, made on first use and kept across pictures; nil makes one for the picture alone.
+	Cache func(service string) *cache.Cache
 	// Metrics gives out the handles; nil counts nothing.
 	Metrics *telemetry.Metrics
 }

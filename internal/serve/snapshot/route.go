@@ -16,6 +16,7 @@ type Route struct {
 	Redirect        *Redirect
 	Respond         *Respond
 	Mirror          *Mirror
+	Cache           bool // the cache of the service takes part
 	Rewrite         *Rewrite
 	RequestHeaders  *HeaderEdit
 	ResponseHeaders *HeaderEdit
@@ -61,7 +62,7 @@ func (r *Route) Target() *Target {
 
 func (b *builder) route(l *HTTPListener, i int) (*Route, error) {
 	c := l.Config.Routes[i]
-	r := &Route{Name: l.Config.RouteID(i)}
+	r := &Route{Name: l.Config.RouteID(i), Cache: c.Cache}
 	if err := b.targets(r, l, c); err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/backstay/backstay/internal/base/config"
 	"github.com/backstay/backstay/internal/observe/telemetry"
+	"github.com/backstay/backstay/internal/serve/cache"
 	"github.com/backstay/backstay/internal/serve/pool"
 	"github.com/backstay/backstay/internal/serve/transport"
 	"github.com/backstay/backstay/resilience"
@@ -23,6 +24,7 @@ type Service struct {
 	Timeout   Timeout
 	Retry     *Retry
 	Fallbacks []*Respond
+	Cache     *cache.Cache // nil without
 	Metrics   *telemetry.Service
 }
 
@@ -95,6 +97,7 @@ func (b *builder) service(c config.Service) (*Service, error) {
 			s.Fallbacks = append(s.Fallbacks, newRespond(f.Respond))
 		}
 	}
+	s.Cache = b.cache(c)
 	return s, nil
 }
 

@@ -1,0 +1,144 @@
+package failover
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/backstay/backstay/internal/decide/plan"
+)
+
+// RestartInPlace says whether a primary whose instance ended is to be started again where it is, rather than replaced:
+// when no standby could take over, or when the last failover was a moment ago.
+func RestartInPlace(v View) bool { return restartWhy(v) != "" }
+
+func restartWhy(v View) string {
+	if v.State == nil || v.State.Primary == "" {
+		return ""
+	}
+	f := &facts{v: v, s: *v.State}
+	others := f.others()
+	switch {
+	case f.asynchronous() && len(others) == 0, !f.asynchronous() && !f.s.Covered(others):
+		return fmt.Sprintf("and no standby can take over: [%s] are not enough", strings.Join(others, " "))
+	case f.s.Failovers > 0 && v.EpochAge < v.Service.HoldDown:
+		return fmt.Sprintf("and the last change of primary was only %v ago", v.EpochAge)
+	}
+	return ""
+}
+
+// A careRule is a row of the table by which a node looks after its own instance.
+type careRule struct {
+	name    string
+	applies func(f *facts) bool
+	step    func(f *facts) *plan.Step
+}
+
+// careRules are asked in order; the first that applies decides. Those with a step order it.
+var careRules = []careRule{
+	{"nothing is agreed", func(f *facts) bool { return !f.v.StateKnown || f.v.State == nil }, nil},
+	{"not a member", func(f *facts) bool { _, ok := f.v.Service.Member(f.v.Self); return !ok || !f.own().Observed }, nil},
+	{"paused by an operator", func(f *facts) bool { return f.s.Paused }, nil},
+	{"a plan is under way", func(f *facts) bool { return !f.s.Plan.yields() }, nil},
+	{"there is no primary", func(f *facts) bool { return f.s.Primary == "" }, nil},
+
+	{"the primary's instance ended: start it in place", (*facts).careRestart, startStep},
+	{"it is the primary", func(f *facts) bool { return f.s.Primary == f.v.Self }, nil},
+
+	{"the record is older than the instance", func(f *facts) bool { return f.own().Observation.Epoch > f.s.Epoch }, nil},
+	{"data of another origin: empty it by hand", (*facts).careForeign, nil},
+	{"the primary is not there to copy from", (*facts).carePrimaryAway, nil},
+	{"without data: copy the primary's", (*facts).careClone, upstreamStep(plan.Clone)},
+	{"without data, but still counted on", func(f *facts) bool { return f.own().Observation.Empty }, nil},
+	{"in line: follow the primary", (*facts).careFollow, upstreamStep(plan.Follow)},
+	{"in line: start", (*facts).careStart, startStep},
+	{"in line", (*facts).careInLine, nil},
+	{"to be made anew", (*facts).careReinit, upstreamStep(plan.Clone)},
+	{"it follows the primary", (*facts).careFollows, nil},
+	{"not in line: give up what the primary does not have, and follow", func(*facts) bool { return true }, upstreamStep(plan.Rewind)},
+}
+
+// Care says what this node should do about its own instance: a step, or nothing, and which rule said so. The decision's
+// plan has at most one task.
+func Care(v View) Decision {
+	f := &facts{v: v}
+	if v.State != nil {
+		f.s = *v.State
+	}
+	for _, r := range careRules {
+		f.evidence = ""
+		if !r.applies(f) {
+			continue
+		}
+		if r.step == nil {
+			return Decision{Verdict: Hold, Rule: r.name, Evidence: f.evidence}
+		}
+		s := r.step(f)
+		s.Service, s.Node, s.Epoch, s.Why = v.Service.Name, v.Self, f.s.Epoch, r.name
+		return Decision{Verdict: Act, Rule: r.name, Evidence: f.evidence, Plan: &Progress{Kind: "care", Service: s.Service, Rule: r.name, Tasks: []Task{{Step: *s}}}}
+	}
+	panic("the last rule always applies")
+}
+
+// own is this node's report of its own instance.
+func (f *facts) own() Report { return f.v.Nodes[f.v.Self].Report }
+
+func (f *facts) careRestart() bool {
+	o := f.own().Observation
+	if f.s.Primary != f.v.Self || o.Running || o.Empty || !f.v.Lease.Mine || f.v.Lease.Epoch != f.s.Epoch || o.Epoch > f.s.Epoch {
+		return false
+	}
+	if why := restartWhy(f.v); why != "" {
+		return f.say("its process is gone %s", why)
+	}
+	return f.own().Idle > f.v.Service.Patience && f.say("its process is gone and nobody has taken over for %v", f.own().Idle)
+}
+
+func startStep(*facts) *plan.Step { return &plan.Step{Kind: plan.Start} }
+
+func upstreamStep(k plan.Kind) func(f *facts) *plan.Step {
+	return func(f *facts) *plan.Step { return &plan.Step{Kind: k, Upstream: f.s.Primary} }
+}
+
+func (f *facts) careForeign() bool {
+	o := f.own().Observation
+	return !o.Empty && f.s.SystemID != "" && o.SystemID != "" && o.SystemID != f.s.SystemID &&
+		f.say("it has %s, the service is %s", o.SystemID, f.s.SystemID)
+}
+
+func (f *facts) carePrimaryAway() bool {
+	r, ok := f.v.heard(f.s.Primary)
+	return (!ok || !r.Observed || !r.Observation.Running || r.Observation.Role != plan.Primary || r.Observation.Epoch < f.s.Epoch) && f.say("%s", f.s.Primary)
+}
+
+// counted says whether the member's confirmations may still be relied on, so that its data must not be given up.
+func (f *facts) counted() bool {
+	in := func(g Guarantee) bool { return slices.Contains(g.Names, f.v.Self) }
+	return slices.Contains(f.s.InLine, f.v.Self) || in(f.s.Sync) || slices.ContainsFunc(f.s.Before, in)
+}
+
+func (f *facts) careClone() bool { return f.own().Observation.Empty && !f.counted() }
+
+func (f *facts) following() bool {
+	o := f.own().Observation
+	return o.Upstream == f.s.Primary && o.Epoch == f.s.Epoch
+}
+
+func (f *facts) careFollow() bool {
+	o := f.own().Observation
+	return slices.Contains(f.s.InLine, f.v.Self) && !f.following() && f.say("it follows %q at epoch %d", o.Upstream, o.Epoch)
+}
+
+func (f *facts) careStart() bool {
+	return slices.Contains(f.s.InLine, f.v.Self) && !f.own().Observation.Running
+}
+
+func (f *facts) careInLine() bool { return f.counted() }
+
+func (f *facts) careReinit() bool { return f.leavesLine(f.v.Self) }
+
+func (f *facts) careFollows() bool {
+	o := f.own().Observation
+	n := f.v.Nodes[f.v.Self]
+	return o.Running && f.following() && (o.Streaming || n.Away < 4*f.v.Service.Patience)
+}

@@ -1,0 +1,225 @@
+package failover
+
+import (
+	"slices"
+	"time"
+
+	"github.com/backstay/backstay/internal/decide/plan"
+)
+
+// A Guarantee says where acknowledged writes are: on the primary, and on Quorum of Names. With a quorum of 0 they are on
+// the primary only. A quorum above the number of names stands for a primary that acknowledges nothing yet.
+type Guarantee struct {
+	Names  []string `json:"names,omitempty"` // sorted
+	Quorum int      `json:"quorum"`
+}
+
+// Equal says whether two guarantees are the same.
+func (g Guarantee) Equal(o Guarantee) bool {
+	return g.Quorum == o.Quorum && slices.Equal(g.Names, o.Names)
+}
+
+// CoveredBy says whether a set of members must contain at least one that has any write acknowledged under the guarantee:
+// R + W > N, with R the fenced of Names and W the quorum.
+func (g Guarantee) CoveredBy(fenced []string) bool {
+	r := 0
+	for _, n := range g.Names {
+		if slices.Contains(fenced, n) {
+			r++
+		}
+	}
+	return r+g.Quorum > len(g.Names)
+}
+
+// State is what all nodes have agreed on about a service: the record in the store, changed only by compare-and-swap.
+type State struct {
+	Service string `json:"service"`
+	// Epoch is the fencing token. It grows with each revocation and never falls.
+	Epoch uint64 `json:"epoch"`
+	// Primary is the node that was granted Epoch; empty between a revocation and the next grant. Last is the node that was
+	// granted last, whose history the members InLine have.
+	Primary string `json:"primary,omitempty"`
+	Last    string `json:"last,omitempty"`
+	// Sync is the guarantee that the primary is to keep. Before are older ones: until they are settled, an acknowledged
+	// write may be on Last under any of them only, so an election has to satisfy them all.
+	Sync   Guarantee   `json:"sync"`
+	Before []Guarantee `json:"before,omitempty"`
+	// Base is how far the primary was when Sync was in force for certain: writes older than Sync are settled where Quorum of
+	// its Names have that much. 0: not known.
+	Base uint64 `json:"base,omitempty"`
+	// InLine are the members whose data is a beginning of Last's: they and Last alone can be elected.
+	InLine []string `json:"in_line,omitempty"`
+	// SystemID is the origin of the service's data; nothing else may join.
+	SystemID string `json:"system_id,omitempty"`
+	// Paused takes the automatic hand away; Hold lets clients wait.
+	Paused bool `json:"paused,omitempty"`
+	Hold   bool `json:"hold,omitempty"`
+	// Elected is the member that a plan under way is promoting at Epoch: it may take the lease.
+	Elected string `json:"elected,omitempty"`
+	// Failovers counts unplanned grants.
+	Failovers int       `json:"failovers,omitempty"`
+	Wish      *Wish     `json:"wish,omitempty"`
+	Plan      *Progress `json:"plan,omitempty"`
+	History   []Proof   `json:"history,omitempty"` // the newest last, bounded
+}
+
+// Kinds of wishes.
+const (
+	WishSwitchover = "switchover" // move the primary to To, or to the best standby
+	WishFailover   = "failover"   // promote To, or the best that is left, although acknowledged writes may be lost
+	WishReinit     = "reinit"     // copy To's data anew
+)
+
+// A Wish is what an operator asked for.
+type Wish struct {
+	ID   string    `json:"id"`
+	Kind string    `json:"kind"`
+	To   string    `json:"to,omitempty"`
+	By   string    `json:"by,omitempty"`
+	At   time.Time `json:"at,omitzero"`
+}
+
+// Kinds of plans.
+const (
+	PlanCreate     = "create"
+	PlanFailover   = "failover"
+	PlanSwitchover = "switchover"
+	PlanSync       = "sync"
+)
+
+// A Progress is a plan under way. Tasks of one group are done side by side; a group begins when the one before is over.
+type Progress struct {
+	ID       string `json:"id"`
+	Kind     string `json:"kind"`
+	Service  string `json:"service"`
+	Rule     string `json:"rule"`
+	Evidence string `json:"evidence"`
+	Runner   string `json:"runner"` // the node that carries out the runner's steps
+	From     string `json:"from,omitempty"`
+	Target   string `json:"target,omitempty"` // wanted as primary
+	Forced   bool   `json:"forced,omitempty"` // an operator accepted the loss of acknowledged writes
+	Tasks    []Task `json:"tasks"`
+	Group    int    `json:"group"` // whose turn it is
+	// Next is the guarantee that the plan is to bring; of a failover it is known from the election on.
+	Next    Guarantee            `json:"next"`
+	InLine  []string             `json:"in_line,omitempty"` // from the election on
+	Created time.Time            `json:"created,omitzero"`
+	Times   map[string]time.Time `json:"times,omitempty"` // of the proof
+	Voters  []string             `json:"voters,omitempty"`
+}
+
+// A Task is a step of a plan and what became of it.
+type Task struct {
+	plan.Step
+	Group    int       `json:"group"`
+	Optional bool      `json:"optional,omitempty"` // the group ends without it
+	Done     bool      `json:"done,omitempty"`
+	At       time.Time `json:"at,omitzero"`
+	By       string    `json:"by,omitempty"`
+	Error    string    `json:"error,omitempty"` // of the last try
+	// Position, Timeline and SystemID are what was seen on the node after the step.
+	Position uint64 `json:"position,omitempty"`
+	Timeline uint32 `json:"timeline,omitempty"`
+	SystemID string `json:"system_id,omitempty"`
+}
+
+// A Mark is a node's word on a task of its own.
+type Mark struct {
+	Plan     string `json:"plan"`
+	Task     int    `json:"task"`
+	Epoch    uint64 `json:"epoch"`
+	Done     bool   `json:"done,omitempty"`
+	Error    string `json:"error,omitempty"`
+	Position uint64 `json:"position,omitempty"`
+	Timeline uint32 `json:"timeline,omitempty"`
+	SystemID string `json:"system_id,omitempty"`
+}
+
+// A Proof is what is kept of a change of primary: why it lost nothing, and how long each part took.
+type Proof struct {
+	ID         string               `json:"id"`
+	Kind       string               `json:"kind"`
+	Rule       string               `json:"rule"`
+	Evidence   string               `json:"evidence"`
+	From       string               `json:"from,omitempty"`
+	To         string               `json:"to,omitempty"`
+	Epoch      uint64               `json:"epoch"`
+	Voters     []string             `json:"voters,omitempty"`
+	Positions  map[string]uint64    `json:"positions,omitempty"` // of the fenced
+	Arithmetic string               `json:"arithmetic,omitempty"`
+	Times      map[string]time.Time `json:"times,omitempty"`
+	Runner     string               `json:"runner,omitempty"`
+	Outcome    string               `json:"outcome"`
+}
+
+// historySize bounds State.History, beforeSize State.Before.
+const (
+	historySize = 32
+	beforeSize  = 8
+)
+
+// Clone returns a copy that shares nothing that is changed in place.
+func (s State) Clone() State {
+	s.Before, s.InLine, s.History = slices.Clone(s.Before), slices.Clone(s.InLine), slices.Clone(s.History)
+	if s.Wish != nil {
+		w := *s.Wish
+		s.Wish = &w
+	}
+	if s.Plan != nil {
+		p := *s.Plan
+		p.Tasks, p.InLine = slices.Clone(p.Tasks), slices.Clone(p.InLine)
+		times := make(map[string]time.Time, len(p.Times))
+		for k, t := range p.Times {
+			times[k] = t
+		}
+		p.Times = times
+		s.Plan = &p
+	}
+	return s
+}
+
+// Remember adds a proof to the history, which stays bounded.
+func (s *State) Remember(p Proof) {
+	s.History = append(s.History, p)
+	if over := len(s.History) - historySize; over > 0 {
+		s.History = slices.Delete(s.History, 0, over)
+	}
+}
+
+// Covered says whether a fenced set of members must contain every acknowledged write: the last primary itself does, else
+// every guarantee that may be in force has to be covered by members in line.
+func (s State) Covered(fenced []string) bool {
+	if s.Last != "" && slices.Contains(fenced, s.Last) {
+		return true
+	}
+	fenced = intersect(fenced, s.InLine)
+	if len(fenced) == 0 || !s.Sync.CoveredBy(fenced) {
+		return false
+	}
+	for _, g := range s.Before {
+		if !g.CoveredBy(fenced) {
+			return false
+		}
+	}
+	return true
+}
+
+// yields says whether the plan, or none, gives way to a more urgent one.
+func (p *Progress) yields() bool { return p == nil || p.Kind == PlanSync }
+
+func intersect(a, b []string) []string {
+	var both []string
+	for _, n := range a {
+		if slices.Contains(b, n) {
+			both = append(both, n)
+		}
+	}
+	return both
+}
+
+// join returns the sorted union.
+func join(a, b []string) []string {
+	all := append(slices.Clone(a), b...)
+	slices.Sort(all)
+	return slices.Compact(all)
+}

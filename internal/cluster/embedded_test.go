@@ -1,0 +1,266 @@
+package cluster_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/backstay/backstay/internal/base/event"
+	"github.com/backstay/backstay/internal/cluster"
+)
+
+func TestEmbeddedIsAStore(t *testing.T) {
+	k := newKit(t, "lan")
+	a := k.machine("a", "127.0.0.1")
+	a.Bootstrap = true
+	a.up()
+	compact := func(t *testing.T) {
+		if err := a.Compact(t.Context()); err != nil && !strings.Contains(err.Error(), "compacted") {
+			t.Fatal(err)
+		}
+	}
+	t.Run("inside", func(t *testing.T) { conformance(t, a.Cluster, compact) })
+	a.Others = nil
+	outside := cluster.Open(cluster.Options{Cluster: "other", Node: "x", Endpoints: []string{a.Options.Client}, TLS: a.TLS})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- outside.Run(ctx) }()
+	t.Run("outside", func(t *testing.T) { conformance(t, outside, compact) })
+	if err := outside.MoveLeader(ctx, "a"); !errors.Is(err, cluster.ErrExternal) {
+		t.Errorf("moved the leadership of an external etcd: %v", err)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if !a.told(event.ClusterFounded) {
+		t.Error("the founding was not told")
+	}
+}
+
+func TestThreeMembersThroughTheirLives(t *testing.T) {
+	k := newKit(t, "lan-fast")
+	a, b, c := k.three()
+	if got := a.members(); got != "a b c " {
+		t.Fatalf("members = %s", got)
+	}
+	if !b.told(event.ClusterJoined) {
+		t.Error("joining was not told")
+	}
+	a.mustPut("k", "1")
+	b.mustGet("k", "1")
+
+	if err := c.MoveLeader(t.Context(), "b"); err != nil { // asked of one who is neither
+		t.Fatal(err)
+	}
+	for c.Leader() != "b" {
+		time.Sleep(time.Millisecond)
+	}
+	b.kill()
+	start := time.Now()
+	a.mustPut("k", "2")
+	t.Logf("writes worked again %v after the leader had left", time.Since(start).Round(time.Millisecond))
+	b.up()
+	b.mustGet("k", "2")
+
+	for _, m := range []*machine{a, b, c} {
+		m.kill()
+	}
+	for _, m := range []*machine{a, b, c} { // all together, as after a power failure
+		m.run()
+	}
+	for _, m := range []*machine{a, b, c} {
+		m.ready()
+	}
+	c.mustGet("k", "2")
+
+	b.kill()
+	c.kill()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, err := a.Put(ctx, "k", []byte("3"), cluster.Whatever); !errors.Is(err, cluster.ErrUnavailable) {
+		t.Errorf("a write without a majority: %v", err)
+	}
+	c.up()
+	a.mustPut("k", "4")
+}
+
+func TestLeaveReplaceAndTombstones(t *testing.T) {
+	k := newKit(t, "lan-fast")
+	a, b, c := k.three()
+	a.mustPut("k", "1")
+
+	if err := c.Leave(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-c.ended; err != nil {
+		t.Errorf("Run after leaving: %v", err)
+	}
+	c.stop = nil
+	if got := a.members(); got != "a b " {
+		t.Errorf("members = %s", got)
+	}
+	if err := c.refused(); !errors.Is(err, cluster.ErrRemoved) || !strings.Contains(err.Error(), "join anew") {
+		t.Errorf("start after leaving: %v", err)
+	}
+	if err := os.RemoveAll(c.Dir); err != nil {
+		t.Fatal(err)
+	}
+	c.join(b)
+
+	// b's disk dies; an empty machine of the same name takes its place.
+	b.kill()
+	old := b.Dir
+	b.Dir = filepath.Join(b.dir, "new")
+	b.Join = []string{a.Options.Client, c.Options.Client}
+	if err := b.refused(); err == nil || !strings.Contains(err.Error(), "replac") {
+		t.Errorf("took the place of a member unasked: %v", err)
+	}
+	b.Replace = true
+	b.up()
+	if got := a.members(); got != "a b c " {
+		t.Errorf("members = %s", got)
+	}
+	b.mustGet("k", "1")
+	b.kill()
+	b.Dir, b.Replace = old, false
+	if err := b.refused(); !errors.Is(err, cluster.ErrRemoved) {
+		t.Errorf("the replaced member started: %v", err)
+	}
+	b.Dir = filepath.Join(b.dir, "new")
+	b.up()
+
+	// c is removed while it runs.
+	if err := c.Remove(t.Context(), "c", "x"); err == nil {
+		t.Error("a node removed itself")
+	}
+	if err := a.Remove(t.Context(), "c", "the machine is sold"); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-c.ended; !errors.Is(err, cluster.ErrRemoved) {
+		t.Errorf("Run after removal: %v", err)
+	}
+	c.stop = nil
+	c.Others = nil // nobody to ask: it knows by itself
+	if err := c.refused(); !errors.Is(err, cluster.ErrRemoved) {
+		t.Errorf("the removed member started: %v", err)
+	}
+	if !a.told(event.ClusterRemoved) {
+		t.Error("the removal was not told")
+	}
+}
+
+func TestDataThatMustNotStart(t *testing.T) {
+	k := newKit(t, "lan-fast")
+	a := k.machine("a", "127.0.0.1")
+	if err := a.refused(); !errors.Is(err, cluster.ErrNotInitialized) {
+		t.Errorf("started without being told to found or join: %v", err)
+	}
+	a.Bootstrap = true
+	a.up()
+	second := cluster.Open(a.Options)
+	if err := second.Run(t.Context()); !errors.Is(err, cluster.ErrInUse) {
+		t.Errorf("two on one directory: %v", err)
+	}
+
+	b := k.machine("b", "127.0.0.2")
+	b.Bootstrap = true
+	if err := b.refused(); !errors.Is(err, cluster.ErrExists) {
+		t.Errorf("founded a second cluster: %v", err)
+	}
+	others := b.Others
+	b.Others = nil // a's node was not reachable
+	b.up()
+	b.kill()
+	b.Others = others
+	if err := b.refused(); !errors.Is(err, cluster.ErrOtherCluster) {
+		t.Errorf("a member of a second cluster started: %v", err)
+	}
+
+	a.kill()
+	a.Options.Cluster = "warehouse"
+	if err := a.refused(); !errors.Is(err, cluster.ErrOtherCluster) || !strings.Contains(err.Error(), "warehouse") {
+		t.Errorf("data of another cluster: %v", err)
+	}
+	a.Options.Cluster, a.Node = "shop", "z"
+	if err := a.refused(); err == nil || !strings.Contains(err.Error(), `node "a"`) {
+		t.Errorf("data of another node: %v", err)
+	}
+	a.Node = "a"
+	if err := os.RemoveAll(filepath.Join(a.Dir, "etcd")); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.refused(); err == nil || !strings.Contains(err.Error(), "is gone") {
+		t.Errorf("started empty under an old identity: %v", err)
+	}
+	bare := cluster.Open(cluster.Options{Cluster: "shop", Node: "n", Dir: t.TempDir(), Peer: "127.0.0.1:0", Client: "127.0.0.1:0"})
+	if err := bare.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "TLS") {
+		t.Errorf("ran without TLS: %v", err)
+	}
+}
+
+func TestSnapshotDefragmentAndRecoveryByForce(t *testing.T) {
+	k := newKit(t, "lan-fast")
+	a, b, c := k.three()
+	a.mustPut("k", "1")
+	lease := cluster.NewLease(cluster.LeaseOptions{Store: a.Cluster, Key: cluster.LeaseKey("db"), Holder: "a"})
+	if _, err := lease.Take(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Defragment(t.Context()); err != nil || !a.told(event.ClusterDefragmented) {
+		t.Errorf("defragment: %v", err)
+	}
+	path := filepath.Join(t.TempDir(), "snapshot.db")
+	if n, err := a.Snapshot(t.Context(), path); err != nil || n == 0 {
+		t.Errorf("snapshot: %d bytes, %v", n, err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("snapshot: %v, %v", info.Mode(), err)
+	}
+
+	if _, err := cluster.Recover(t.Context(), a.Options, "op", "test"); !errors.Is(err, cluster.ErrInUse) {
+		t.Errorf("recovered a running node: %v", err)
+	}
+	a.kill()
+	if _, err := cluster.Recover(t.Context(), a.Options, "op", "test"); err == nil || !strings.Contains(err.Error(), "majority is not lost") {
+		t.Errorf("recovered although the others live: %v", err)
+	}
+	b.kill()
+	c.kill()
+	r, err := cluster.Recover(t.Context(), a.Options, "op", "both other machines burnt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Generation != 1 || strings.Join(r.Lost, " ") != "b c" || r.By != "op" || r.Revision == 0 {
+		t.Errorf("recovery = %+v", r)
+	}
+	a.up()
+	a.mustGet("k", "1")
+	if got := a.members(); got != "a " {
+		t.Errorf("members = %s", got)
+	}
+	if _, err := a.Get(t.Context(), "cluster/recovered/1"); err != nil {
+		t.Errorf("no audit record: %v", err)
+	}
+	lease = cluster.NewLease(cluster.LeaseOptions{Store: a.Cluster, Key: cluster.LeaseKey("db"), Holder: "a"})
+	if epoch, err := lease.Take(t.Context(), 0); err != nil || epoch <= 1<<20 {
+		t.Errorf("the epoch after recovery is %d, %v: one the lost members may have given", epoch, err)
+	}
+	if err := b.refused(); !errors.Is(err, cluster.ErrOutdated) {
+		t.Errorf("a member that was left out started: %v", err)
+	}
+	// One that cannot ask and starts is told by the recovered node, and stops.
+	c.Others = nil
+	if err := c.refused(); !errors.Is(err, cluster.ErrRemoved) {
+		t.Errorf("a member that was left out went on: %v", err)
+	}
+	if err := os.RemoveAll(b.Dir); err != nil {
+		t.Fatal(err)
+	}
+	b.join(a)
+	b.mustGet("k", "1")
+}

@@ -69,6 +69,9 @@ func (o BreakerOptions) same(p BreakerOptions) bool {
 		o.ProbeTimeout == p.ProbeTimeout && o.Classify == nil && p.Classify == nil
 }
 
+// rated says whether a rate is judged.
+func (o BreakerOptions) rated() bool { return o.FailureRate > 0 || o.SlowRate > 0 }
+
 func orDefault[T int | float64 | time.Duration](value, otherwise T) T {
 	if value <= 0 {
 		return otherwise
@@ -104,7 +107,7 @@ type Breaker struct {
 // Permit is the right to make one call. Its zero value is valid and nobody's.
 type Permit struct {
 	breaker *Breaker
-	era     uint64
+	era     uint32
 	probe   int
 }
 
@@ -112,7 +115,7 @@ type Permit struct {
 func NewBreaker(o BreakerOptions) *Breaker {
 	b := &Breaker{clock: newClock(), refused: newCounts(), onChange: o.OnChange}
 	o = o.withDefaults()
-	b.era.Store(&era{state: Closed, options: o, tally: newTally(o), cause: "new"})
+	b.era.Store(&era{state: Closed, options: o, clock: b.clock, tally: newTally(o, b.clock), cause: "new"})
 	return b
 }
 
@@ -191,7 +194,7 @@ func (p Permit) DoneAfter(o Outcome, took, retryAfter time.Duration) {
 		p.breaker.probed(p, o, took, retryAfter)
 		return
 	}
-	if cause := e.record(&p.breaker.clock, o, took); cause != "" {
+	if cause := e.record(o, took); cause != "" {
 		p.breaker.change(e, tripped, cause, retryAfter)
 	}
 }
@@ -240,8 +243,8 @@ func (b *Breaker) Update(o BreakerOptions) {
 	if e.options.same(o) {
 		return
 	}
-	if e.state == Closed && (e.options.Window != o.Window || e.tally.rated != newTally(o).rated) {
-		e.tally = newTally(o)
+	if e.state == Closed && (e.options.Window != o.Window || e.tally.rated != o.rated()) {
+		e.tally = newTally(o, b.clock)
 	}
 	if e.state == HalfOpen {
 		e.trial.resize(o)

@@ -36,12 +36,13 @@ var follows = [...][3]BreakerState{
 
 // era is one stay in one state. Its fields do not change; what changes is in tally and trial, which die with it.
 type era struct {
-	number  uint64
+	number  uint32
 	state   BreakerState
 	forced  bool // by hand: no result ends it
 	cause   string
 	since   time.Duration
 	options BreakerOptions
+	clock   clock // the breaker's
 
 	reset time.Duration // Open, HalfOpen: the timeout that growth has reached, without its jitter
 	until time.Duration // Open: when it may try
@@ -51,11 +52,11 @@ type era struct {
 
 // next is the era that follows on an event.
 func (e *era) next(event event, now, retryAfter time.Duration) *era {
-	n := &era{number: e.number + 1, state: follows[event][e.state], since: now, options: e.options}
+	n := &era{number: e.number + 1, state: follows[event][e.state], since: now, options: e.options, clock: e.clock}
 	n.forced = event == isolated || event == forced
 	switch n.state {
 	case Closed:
-		n.tally = newTally(n.options)
+		n.tally = newTally(n.options, e.clock)
 	case Open:
 		n.reset = n.options.Reset
 		if event == relapsed {
@@ -82,23 +83,23 @@ type tally struct {
 	streak atomic.Int64 // failures in a row; only read while all is well
 	_      [56]byte
 	rated  bool // a rate is judged: calls are counted by time
-	ticker ticker
+	pace   *pace
 	calls  rings
 	failed ring
 	slow   ring
 }
 
-func newTally(o BreakerOptions) *tally {
-	t := &tally{rated: o.FailureRate > 0 || o.SlowRate > 0, ticker: newTicker(o.Window)}
+func newTally(o BreakerOptions, c clock) *tally {
+	t := &tally{rated: o.rated()}
 	if t.rated {
-		t.calls = newRings()
+		t.calls, t.pace = newRings(), newPace(c, o.Window)
 	}
 	return t
 }
 
 // record counts a result of a closed era; where it opens the breaker, it says why. Only a failure or a slow call does that: a
 // success that makes up the volume does not.
-func (e *era) record(clock *clock, o Outcome, took time.Duration) (cause string) {
+func (e *era) record(o Outcome, took time.Duration) (cause string) {
 	t := e.tally
 	switch o {
 	case Ignored:
@@ -115,16 +116,20 @@ func (e *era) record(clock *clock, o Outcome, took time.Duration) (cause string)
 	if !t.rated {
 		return cause
 	}
-	now := t.ticker.at(clock.now())
-	t.calls.add(now)
 	slow := e.slow(took)
+	if o == Success && !slow {
+		t.calls.add(t.pace.now())
+		return cause
+	}
+	now := t.pace.ticker.at(e.clock.now()) // exactly, as this one may decide
+	t.calls.add(now)
 	if slow {
 		t.slow.add(now)
 	}
 	if o == Failure {
 		t.failed.add(now)
 	}
-	if cause != "" || e.forced || (o == Success && !slow) {
+	if cause != "" || e.forced {
 		return cause
 	}
 	return e.judge(now)

@@ -28,7 +28,7 @@ func (b *Breaker) Snapshot() BreakerSnapshot {
 	case Closed:
 		s.Consecutive = int(e.tally.streak.Load())
 		if e.tally.rated {
-			t := e.tally.ticker.at(now)
+			t := e.tally.pace.ticker.at(now)
 			s.Calls, s.Failures, s.Slow = e.tally.calls.sum(t), e.tally.failed.sum(t), e.tally.slow.sum(t)
 		}
 	case Open:

@@ -44,7 +44,7 @@ type BudgetSnapshot struct {
 type Budget struct {
 	clock    clock
 	limits   atomic.Pointer[budgetLimits]
-	requests counts // at work
+	requests flow
 	refused  atomic.Uint64
 
 	mu    sync.Mutex // taken by retries only
@@ -54,56 +54,66 @@ type Budget struct {
 // budgetLimits is the options in force with what is counted by their window.
 type budgetLimits struct {
 	BudgetOptions
-	ticker  ticker
-	begun   rings // requests
-	retried ring
+	recent  *recent // requests; nil where only those at work count
+	retried *ring
 }
 
 // NewBudget makes a budget that nobody has used.
 func NewBudget(o BudgetOptions) *Budget {
-	b := &Budget{clock: newClock(), requests: newCounts()}
-	o = o.withDefaults()
-	b.limits.Store(&budgetLimits{BudgetOptions: o, ticker: newTicker(o.Window), begun: newRings()})
+	b := &Budget{clock: newClock(), requests: newFlow()}
+	b.limits.Store(b.newLimits(o.withDefaults()))
 	return b
+}
+
+func (b *Budget) newLimits(o BudgetOptions) *budgetLimits {
+	l := &budgetLimits{BudgetOptions: o}
+	if o.Window > 0 {
+		l.recent, l.retried = newRecent(b.requests, newPace(b.clock, o.Window)), new(ring)
+	}
+	return l
 }
 
 // Begin counts a request (not its retries); End must follow.
 func (b *Budget) Begin() {
-	b.requests.add(1)
-	if l := b.limits.Load(); l.Window > 0 {
-		l.begun.add(l.ticker.at(b.clock.now()))
+	if r := b.limits.Load().recent; r != nil {
+		r.begin()
+	} else {
+		b.requests.begin()
 	}
 }
 
 // End says that a request has ended.
-func (b *Budget) End() { b.requests.add(-1) }
+func (b *Budget) End() { b.requests.end() }
 
 // TryRetry takes a retry out of the budget, before its delay begins; where true, EndRetry must follow.
 func (b *Budget) TryRetry() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	l := b.limits.Load()
-	now := l.ticker.at(b.clock.now())
-	requests, retries := b.count(l, now)
+	requests, retries := b.count(l)
 	if retries >= l.allowed(requests) {
 		b.refused.Add(1)
 		return false
 	}
 	b.tries++
 	if l.Window > 0 {
-		l.retried.add(now)
+		l.retried.add(b.now(l))
 	}
 	return true
 }
 
-// count is what counts at a moment. The caller holds the mutex.
-func (b *Budget) count(l *budgetLimits, now tick) (requests, retries int) {
-	requests, retries = max(0, int(b.requests.sum())), b.tries
-	if l.Window > 0 {
-		requests, retries = max(requests, l.begun.sum(now)), max(retries, l.retried.sum(now))
+// count is what counts now. The caller holds the mutex.
+func (b *Budget) count(l *budgetLimits) (requests, retries int) {
+	if l.Window <= 0 {
+		return b.requests.atWork(), b.tries
 	}
-	return requests, retries
+	now := b.now(l)
+	begun, atWork := l.recent.read(now)
+	return max(begun, atWork), max(b.tries, l.retried.sum(now))
 }
+
+// now is the bucket of this moment by the clock.
+func (b *Budget) now(l *budgetLimits) tick { return l.recent.pace.ticker.at(b.clock.now()) }
 
 // allowed is how many retries so many requests may have.
 func (o BudgetOptions) allowed(requests int) int {
@@ -127,12 +137,10 @@ func (b *Budget) Update(o BudgetOptions) {
 		if l.BudgetOptions == o {
 			return
 		}
-		n := &budgetLimits{BudgetOptions: o, ticker: l.ticker, begun: l.begun}
-		n.retried.copy(&l.retried)
-		b.limits.Store(n)
+		b.limits.Store(&budgetLimits{BudgetOptions: o, recent: l.recent, retried: l.retried})
 		return
 	}
-	b.limits.Store(&budgetLimits{BudgetOptions: o, ticker: newTicker(o.Window), begun: newRings()})
+	b.limits.Store(b.newLimits(o))
 }
 
 // Snapshot is the budget now, for display.
@@ -141,7 +149,7 @@ func (b *Budget) Snapshot() BudgetSnapshot {
 	defer b.mu.Unlock()
 	l := b.limits.Load()
 	s := BudgetSnapshot{Refused: b.refused.Load()}
-	s.Requests, s.Retries = b.count(l, l.ticker.at(b.clock.now()))
+	s.Requests, s.Retries = b.count(l)
 	s.Allowed = l.allowed(s.Requests)
 	return s
 }

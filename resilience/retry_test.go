@@ -67,7 +67,7 @@ func TestDo(t *testing.T) {
 			if err == nil && v != made || err != nil && !errors.Is(err, tt.err) {
 				t.Errorf("got %d, %v", v, err)
 			}
-			if s := r.options.Budget.Snapshot(); r.options.Budget.tries != 0 || r.options.Budget.requests.sum() != 0 {
+			if s := r.options.Budget.Snapshot(); r.options.Budget.tries != 0 || r.options.Budget.requests.atWork() != 0 {
 				t.Errorf("left the budget at %+v", s)
 			}
 		})
@@ -173,7 +173,7 @@ func TestDoPanics(t *testing.T) {
 		defer func() { _ = recover() }()
 		_, _ = Do(background, r, func(context.Context) (int, error) { panic("oh") })
 	}()
-	if n := r.options.Budget.requests.sum(); n != 0 {
+	if n := r.options.Budget.requests.atWork(); n != 0 {
 		t.Errorf("%d requests stay at work", n)
 	}
 }

@@ -93,7 +93,7 @@ func TestSoak(t *testing.T) {
 			}
 		}
 		for name, b := range map[string]*Budget{"retry": retry.options.Budget, "hedge": hedge.options.Budget} {
-			if b.tries != 0 || b.requests.sum() != 0 {
+			if b.tries != 0 || b.requests.atWork() != 0 {
 				t.Errorf("the budget of the %s is left as %+v", name, b.Snapshot())
 			}
 		}

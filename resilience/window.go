@@ -98,10 +98,3 @@ func shard(n int) int {
 	address := uint64(uintptr(unsafe.Pointer(&here))) >> 11
 	return int((address * odd) >> 32 & uint64(n-1))
 }
-
-// copy takes over the counts of another ring that nobody writes to meanwhile.
-func (r *ring) copy(from *ring) {
-	for i := range r {
-		r[i].Store(from[i].Load())
-	}
-}

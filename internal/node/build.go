@@ -12,6 +12,7 @@ import (
 	"github.com/backstay/backstay/internal/observe/resolve"
 	"github.com/backstay/backstay/internal/observe/telemetry"
 	"github.com/backstay/backstay/internal/operate/api"
+	"github.com/backstay/backstay/internal/serve/cache"
 	"github.com/backstay/backstay/internal/serve/httpproxy"
 	"github.com/backstay/backstay/internal/serve/pool"
 	"github.com/backstay/backstay/internal/serve/tcpproxy"
@@ -38,6 +39,7 @@ func build(o Options, self config.Node) *Node {
 	n.monitor = health.NewMonitor(health.Options{Log: o.Log.With("component", "health"), OnTransition: n.onTransition, OnResult: n.onResult})
 
 	// serve
+	n.caches = cache.NewSet()
 	n.listeners = transport.NewListeners(o.Log.With("component", "listen"))
 	n.http = httpproxy.New(httpproxy.Options{Snapshot: &n.snapshot, Access: n.access, Tracer: n.tracer, Log: o.Log.With("component", "http")})
 	n.tcp = tcpproxy.New(tcpproxy.Options{Snapshot: &n.snapshot, Access: n.access, Metrics: n.metrics, Log: o.Log.With("component", "tcp")})
@@ -55,6 +57,7 @@ func (n *Node) parts() *group {
 	g.Add("admin", api.NewServer(api.Options{
 		Socket: n.options.socket(), System: n, Metrics: n.metrics.Handler(), Version: n.options.Version, Log: n.options.Log.With("component", "api"),
 	}).Run)
+	g.Add("caches", n.caches.Run)
 	g.Add("http", n.http.Run)
 	return g
 }

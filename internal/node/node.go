@@ -19,6 +19,7 @@ import (
 	"github.com/backstay/backstay/internal/observe/resolve"
 	"github.com/backstay/backstay/internal/observe/telemetry"
 	"github.com/backstay/backstay/internal/operate/api"
+	"github.com/backstay/backstay/internal/serve/cache"
 	"github.com/backstay/backstay/internal/serve/httpproxy"
 	"github.com/backstay/backstay/internal/serve/pool"
 	"github.com/backstay/backstay/internal/serve/snapshot"
@@ -53,6 +54,7 @@ type Node struct {
 	listeners *transport.Listeners
 	http      *httpproxy.Server
 	tcp       *tcpproxy.Server
+	caches    *cache.Set
 	snapshot  atomic.Pointer[snapshot.Snapshot]
 	state     atomic.Value // api.NodeState
 

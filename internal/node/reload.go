@@ -15,6 +15,7 @@ import (
 	"github.com/backstay/backstay/internal/observe/health"
 	"github.com/backstay/backstay/internal/observe/telemetry"
 	"github.com/backstay/backstay/internal/operate/api"
+	"github.com/backstay/backstay/internal/serve/cache"
 	"github.com/backstay/backstay/internal/serve/pool"
 	"github.com/backstay/backstay/internal/serve/snapshot"
 	"github.com/backstay/backstay/internal/serve/transport"
@@ -87,7 +88,7 @@ func (n *Node) stage(l *loaded) (*staged, error) {
 	if err := telemetry.CheckAccessLog(l.config.AccessLog); err != nil {
 		return nil, fmt.Errorf("access_log: %w", err)
 	}
-	st.snapshot, err = snapshot.Build(l.config, snapshot.Deps{Metrics: n.metrics, Pool: func(name string) *pool.Service {
+	st.snapshot, err = snapshot.Build(l.config, snapshot.Deps{Metrics: n.metrics, Cache: n.caches.Get, Pool: func(name string) *pool.Service {
 		if p := n.pools[name]; p != nil {
 			st.pools[name] = p
 		} else if st.pools[name] == nil {
@@ -137,6 +138,7 @@ func (n *Node) commit(l *loaded, st *staged) api.Reloaded {
 	for _, s := range l.config.Services {
 		st.pools[s.Name].Set(s, n.resolver.Endpoints(s.Name))
 	}
+	n.caches.Apply(n.cacheOptions(l.config))
 	gone := n.pools
 	n.pools = st.pools
 	n.inheritTLS(old, st.snapshot)
@@ -153,6 +155,18 @@ func (n *Node) commit(l *loaded, st *staged) api.Reloaded {
 	}
 	n.metrics.Retain(n.configured)
 	return n.account(l, old)
+}
+
+// cacheOptions is what the services want of their caches.
+func (n *Node) cacheOptions(c *config.Config) map[string]cache.Options {
+	all := map[string]cache.Options{}
+	for _, s := range c.Services {
+		if o, ok := snapshot.CacheOptions(s); ok {
+			o.Log = n.options.Log.With("component", "cache", "service", s.Name)
+			all[s.Name] = o
+		}
+	}
+	return all
 }
 
 // account says what changed.

@@ -14,8 +14,14 @@ type HedgeOptions struct {
 	Volume   int           // calls to have seen before any is hedged; 100 where not given
 	Window   time.Duration // time looked back on; 30s where not given
 	Budget   *Budget       // bounds hedges; one of its own, of a tenth of the calls, where nil
-	// OnHedge is told of each hedge, with the delay after which it begins.
-	OnHedge func(delay time.Duration)
+	// OnHedge is told of each hedge as it begins.
+	OnHedge func(HedgeEvent)
+}
+
+// HedgeEvent is one call made a second time.
+type HedgeEvent struct {
+	Delay   time.Duration // after which it begins
+	Context context.Context
 }
 
 // Hedge makes a slow call a second time and takes the answer that comes first, which cuts off the tail of latency at the price
@@ -111,7 +117,7 @@ func (r *race[T]) second() {
 		return
 	}
 	if r.hedge.options.OnHedge != nil {
-		r.hedge.options.OnHedge(r.delay)
+		r.hedge.options.OnHedge(HedgeEvent{r.delay, r.ctx})
 	}
 	result, err := r.make()
 	r.hedge.options.Budget.EndRetry()

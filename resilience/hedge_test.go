@@ -79,7 +79,7 @@ func TestRace(t *testing.T) {
 			if made.Load() != tt.made || discarded.Load() != tt.discarded {
 				t.Errorf("%d made, %d discarded; want %d, %d", made.Load(), discarded.Load(), tt.made, tt.discarded)
 			}
-			if s := h.options.Budget.Snapshot(); h.options.Budget.tries != 0 || h.options.Budget.requests.sum() != 0 {
+			if s := h.options.Budget.Snapshot(); h.options.Budget.tries != 0 || h.options.Budget.requests.atWork() != 0 {
 				t.Errorf("left the budget at %+v", s)
 			}
 		})
@@ -111,7 +111,7 @@ func TestRaceIsNotHedged(t *testing.T) {
 func TestHedgeCutsTheTail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var hedges, made atomic.Int64
-		h := NewHedge(HedgeOptions{Quantile: 0.9, OnHedge: func(time.Duration) { hedges.Add(1) }})
+		h := NewHedge(HedgeOptions{Quantile: 0.9, OnHedge: func(HedgeEvent) { hedges.Add(1) }})
 		call := func(ctx context.Context) (int, error) {
 			if made.Add(1)%20 == 0 {
 				return 0, sleep(ctx, time.Second)

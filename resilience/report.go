@@ -8,10 +8,10 @@ type Refusal struct {
 	Err      error
 	Priority Priority
 	Attempt  int
+	Context  context.Context // of the call
 }
 
-// Report is a gate that tells of what another refuses: one hook for metrics and logs, whatever the gate. Breaker, Mode, Retry
-// and Hedge tell of what else happens to them by hooks of their own. Use a pointer to it.
+// Report is a gate that tells of what another refuses. Observer.Gate makes one of an Observer. Use a pointer to it.
 type Report struct {
 	Gate Gate
 	Name string
@@ -22,7 +22,7 @@ type Report struct {
 func (r *Report) Enter(ctx context.Context) (Pass, error) {
 	pass, err := r.Gate.Enter(ctx)
 	if err != nil {
-		r.Hook(Refusal{Gate: r.Name, Err: err, Priority: PriorityOf(ctx), Attempt: AttemptOf(ctx)})
+		r.Hook(Refusal{Gate: r.Name, Err: err, Priority: PriorityOf(ctx), Attempt: AttemptOf(ctx), Context: ctx})
 	}
 	return pass, err
 }

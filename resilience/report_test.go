@@ -15,8 +15,9 @@ func TestReport(t *testing.T) {
 	if !limit.TryAcquire() {
 		t.Fatal("no place is free")
 	}
-	_, err := Guard(WithAttempt(WithPriority(background, Critical), 2), answer(1, nil), r)
-	if !errors.Is(err, ErrQueueFull) || len(told) != 1 || told[0] != (Refusal{"catalogue", ErrQueueFull, Critical, 2}) {
+	ctx := WithAttempt(WithPriority(background, Critical), 2)
+	_, err := Guard(ctx, answer(1, nil), r)
+	if !errors.Is(err, ErrQueueFull) || len(told) != 1 || told[0] != (Refusal{"catalogue", ErrQueueFull, Critical, 2, ctx}) {
 		t.Errorf("%v, told %+v", err, told)
 	}
 }

@@ -25,6 +25,7 @@ type RetryEvent struct {
 	Attempt int           // the try that follows: 2 is the first retry
 	Delay   time.Duration // how long it waits first
 	Err     error         // why
+	Context context.Context
 }
 
 // Retry tries calls again that failed, where that is safe and cannot make things worse: with a growing random delay, at most
@@ -80,7 +81,7 @@ func Do[T any](ctx context.Context, r *Retry, call func(context.Context) (T, err
 			return result, err
 		}
 		if o.OnRetry != nil {
-			o.OnRetry(RetryEvent{attempt, delay, err})
+			o.OnRetry(RetryEvent{attempt, delay, err, ctx})
 		}
 		if waited := sleep(ctx, delay); waited != nil {
 			o.Budget.EndRetry()

@@ -65,9 +65,9 @@ func NewRetry(o RetryOptions) (*Retry, error) {
 func Do[T any](ctx context.Context, r *Retry, call func(context.Context) (T, error)) (T, error) {
 	o := &r.options
 	if o.Total > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, o.Total)
-		defer cancel()
+		total := newUntil(ctx, o.Total)
+		defer total.end()
+		ctx = total
 	}
 	o.Budget.Begin()
 	defer o.Budget.End()
@@ -100,9 +100,9 @@ func try[T any](ctx context.Context, limit time.Duration, call func(context.Cont
 	if limit <= 0 {
 		return call(ctx)
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	return call(ctx)
+	bounded := newUntil(ctx, limit)
+	defer bounded.end()
+	return call(bounded)
 }
 
 // again says whether a failed call is worth another try, and after what delay.

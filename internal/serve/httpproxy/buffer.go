@@ -60,13 +60,13 @@ func (v *window) bytes() []byte { return v.buf[v.r:v.w] }
 func (v *window) len() int      { return v.w - v.r }
 func (v *window) empty() bool   { return v.r == v.w }
 
-// room makes space to read into behind what is there, without moving anything before floor. It returns nil where the buffer is full.
-func (v *window) room(floor int) []byte {
+// room makes space to read into behind what is there. It returns nil where the buffer is full.
+func (v *window) room() []byte {
 	if v.r == v.w {
-		v.r, v.w = floor, floor
-	} else if v.w == len(v.buf) && v.r > floor {
-		v.w = floor + copy(v.buf[floor:], v.buf[v.r:v.w])
-		v.r = floor
+		v.r, v.w = 0, 0
+	} else if v.w == len(v.buf) && v.r > 0 {
+		v.w = copy(v.buf, v.buf[v.r:v.w])
+		v.r = 0
 	}
 	if v.w == len(v.buf) {
 		return nil

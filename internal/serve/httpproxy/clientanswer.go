@@ -27,7 +27,8 @@ func (c *clientConn) Answer(a *answer) error {
 	} else if c.request.Minor == 0 {
 		dst = append(dst, "Connection: keep-alive\r\n"...)
 	}
-	c.out = append(dst, '\r', '\n')
+	dst = append(dst, '\r', '\n')
+	c.out = dst
 	return nil
 }
 

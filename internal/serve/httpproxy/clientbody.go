@@ -76,12 +76,12 @@ func (c *clientConn) bodyRoom() []byte {
 	if c.full {
 		c.server.buffers.widen(&c.in)
 	}
-	room := c.in.room(0)
+	room := c.in.room()
 	if room == nil { // a trailer section or a chunk's extension as large as the buffer
 		bigger := make([]byte, 2*len(c.in.buf))
 		c.in.w = copy(bigger, c.in.bytes())
 		c.in.buf, c.in.r = bigger, 0
-		room = c.in.room(0)
+		room = c.in.room()
 	}
 	return room
 }
@@ -121,4 +121,4 @@ func (c *clientConn) skipBody() {
 func (c *clientConn) Interrupt() { c.link.interrupt() }
 
 // Resume implements client.
-func (c *clientConn) Resume() { c.link.resume() }
+func (c *clientConn) Resume() { c.resume() }

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/backstay/backstay/internal/observe/telemetry"
@@ -159,9 +158,9 @@ func (c *clientConn) socketStep(fd uintptr) bool {
 		if c.in.buf == nil {
 			c.in.buf = c.server.buffers.get()
 		}
-		room := c.in.room(0)
-		n, err := readSocket(fd, room)
-		if err == syscall.EAGAIN {
+		room := c.in.room()
+		n, wait, err := readSocket(fd, room)
+		if wait {
 			c.idle()
 			return false
 		}
@@ -207,7 +206,7 @@ func (c *clientConn) serveStream() {
 		if c.in.buf == nil {
 			c.in.buf = c.server.buffers.get()
 		}
-		n, err := c.rw.Read(c.in.room(0))
+		n, err := c.rw.Read(c.in.room())
 		c.in.w += n
 		if n > 0 {
 			c.serveSlow()
@@ -228,7 +227,7 @@ func (c *clientConn) goOn(err error) bool {
 		return false
 	}
 	if err, up := c.expired(err); up {
-		if !c.looked && c.in.empty() && err != errInterrupted {
+		if !c.looked && c.in.empty() && !errors.Is(err, errInterrupted) {
 			if c.looked = true; !c.fixed {
 				c.idle()
 				c.said = nil
@@ -238,7 +237,7 @@ func (c *clientConn) goOn(err error) bool {
 			c.expect(c.idleBy())
 			return c.idleBy() == 0 || now() < c.idleBy()
 		}
-		if err != errInterrupted && !c.in.empty() {
+		if !errors.Is(err, errInterrupted) && !c.in.empty() {
 			c.listener.Metrics.Refused(telemetry.RefusedTimeout)
 			c.refuse(&http1.Error{Status: 408, Reason: "the request's head did not arrive in time"})
 		}

@@ -66,7 +66,7 @@ func (c *clientConn) incomplete() progress {
 		c.headBy = after(now(), time.Duration(c.listener.Config.Timeout.Head))
 	}
 	c.expect(c.headBy)
-	if c.in.room(0) == nil {
+	if c.in.room() == nil {
 		bigger := make([]byte, 2*len(c.in.buf)) // the parser refuses what is over the limit
 		copy(bigger, c.in.bytes())
 		c.server.buffers.put(c.in.buf)

@@ -12,7 +12,7 @@ func (c *clientConn) release() {
 		c.lingerOn()
 	}
 	if c.mute {
-		_ = c.Conn.Close() // without TLS's good-bye, which would make what was sent look whole
+		_ = c.Close() // without TLS's good-bye, which would make what was sent look whole
 	} else {
 		_ = c.rw.Close() // there is nobody to tell
 	}
@@ -44,7 +44,7 @@ func (c *clientConn) lingerOn() {
 	defer c.server.buffers.put(b)
 	c.expect(now() + int64(lingerFor))
 	for n := 0; n < lingerBytes; {
-		m, err := c.link.Read(b)
+		m, err := c.Read(b)
 		if err != nil {
 			return
 		}

@@ -220,13 +220,13 @@ func (e *exchange) relay(o pool.Outcome) {
 			e.memberBroke(o, err)
 			return
 		}
+		if e.caching.writer != nil {
+			e.caching.store(p)
+		}
 		e.out += int64(len(p.Data))
 		if err := e.client.Write(p); err != nil {
 			e.clientGone(o)
 			return
-		}
-		if e.caching.writer != nil {
-			e.caching.store(p)
 		}
 		if p.End {
 			break

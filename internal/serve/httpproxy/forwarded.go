@@ -59,8 +59,8 @@ func (e *exchange) beginTry(began instant) {
 		return
 	}
 	e.trySpan = e.span.Try(e.server.wallTime(began))
-	extra := append(e.ask.Extra[:len(e.extra)], "traceparent: "...)
-	e.ask.Extra = append(e.trySpan.Trace.AppendTraceparent(extra), '\r', '\n')
+	e.ask.Extra = append(e.ask.Extra[:len(e.extra)], "traceparent: "...) // in place of an earlier try's
+	e.ask.Extra = append(e.trySpan.Trace.AppendTraceparent(e.ask.Extra), '\r', '\n')
 }
 
 // endTry ends it.

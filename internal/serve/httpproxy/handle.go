@@ -17,7 +17,7 @@ var errRemoved = errors.New("the member was removed")
 
 // handle serves one connection from its first byte to its last.
 func (s *Server) handle(p *port, conn net.Conn) {
-	s.work.Add(1)
+	s.work.Add()
 	defer s.work.Done()
 	l := s.snapshot.Load().HTTPListener(p.name)
 	if l == nil || p.draining() {
@@ -71,14 +71,14 @@ func (s *Server) survive(c *clientConn) {
 	if r := recover(); r != nil {
 		s.log.Error("a connection was closed because of a mistake in Backstay; please report it",
 			"client", c.remote, "panic", r, "stack", string(debug.Stack()))
-		_ = c.Conn.Close()
+		_ = c.Close()
 		s.finish(c)
 	}
 }
 
 func (s *Server) newClientConn(p *port, l *snapshot.HTTPListener, conn net.Conn) *clientConn {
 	c := &clientConn{server: s, port: p, ctx: s.ctx, opened: l.Metrics}
-	c.link.reset(conn)
+	c.reset(conn)
 	c.rw = &c.link
 	c.remote, c.local = transport.AddrPort(conn.RemoteAddr()), transport.AddrPort(conn.LocalAddr())
 	c.peer = c.remote.Addr()

@@ -13,7 +13,7 @@ import (
 // judgeFailure decides after a try without an answer.
 func (e *exchange) judgeFailure(err error, took time.Duration) verdict {
 	var client *clientError
-	if stopped := e.stopPump(); stopped != nil && stopped != errUnsent && e.pumping.readErr != nil {
+	if stopped := e.stopPump(); stopped != nil && !errors.Is(stopped, errUnsent) && e.pumping.readErr != nil {
 		err = &clientError{leftEarly(stopped)}
 	}
 	e.dropStream()

@@ -79,9 +79,9 @@ func (l *link) arm(by instant) {
 	if by != 0 {
 		t = epochTime(by)
 	}
-	_ = l.Conn.SetReadDeadline(t) // fails only on a closed connection
-	if l.interrupted.Load() {     // it may have been set between
-		_ = l.Conn.SetReadDeadline(past)
+	_ = l.SetReadDeadline(t)  // fails only on a closed connection
+	if l.interrupted.Load() { // it may have been set between
+		_ = l.SetReadDeadline(past)
 	}
 }
 
@@ -148,21 +148,21 @@ func (l *link) writeBuffers(b *net.Buffers) error {
 func (l *link) armWrite() {
 	if !l.writeArmed && l.writeIdle > 0 {
 		l.writeArmed = true
-		_ = l.Conn.SetWriteDeadline(time.Now().Add(l.writeIdle))
+		_ = l.SetWriteDeadline(time.Now().Add(l.writeIdle))
 	}
 }
 
 // writeAgain decides after a failed write: a deadline that was armed by an earlier write, or one since which the
 // peer took something, is armed anew.
 func (l *link) writeAgain(err error, progress bool, stale *bool) bool {
-	if !errors.Is(err, os.ErrDeadlineExceeded) || l.interrupted.Load() || !(progress || *stale) {
+	if !errors.Is(err, os.ErrDeadlineExceeded) || l.interrupted.Load() || !progress && !*stale {
 		return false
 	}
 	*stale = false
 	l.writeArmed = false
 	l.armWrite()
 	if !l.writeArmed {
-		_ = l.Conn.SetWriteDeadline(time.Time{})
+		_ = l.SetWriteDeadline(time.Time{})
 	}
 	return true
 }
@@ -170,15 +170,15 @@ func (l *link) writeAgain(err error, progress bool, stale *bool) bool {
 // interrupt makes reads and writes under way, and later ones, fail until resume.
 func (l *link) interrupt() {
 	l.interrupted.Store(true)
-	_ = l.Conn.SetDeadline(past)
+	_ = l.SetDeadline(past)
 }
 
 // wake makes a read under way look around: it goes on when its time is not up.
-func (l *link) wake() { _ = l.Conn.SetReadDeadline(past) }
+func (l *link) wake() { _ = l.SetReadDeadline(past) }
 
 // resume takes interrupt back. Nobody may be reading or writing.
 func (l *link) resume() {
 	l.interrupted.Store(false)
 	l.readArmed, l.writeArmed = 0, false
-	_ = l.Conn.SetDeadline(time.Time{})
+	_ = l.SetDeadline(time.Time{})
 }

@@ -88,7 +88,7 @@ func (l *lot) open() bool {
 		return false
 	}
 	l.poller = p
-	l.server.work.Add(1)
+	l.server.work.Add()
 	go l.watch(p)
 	return true
 }
@@ -115,7 +115,7 @@ func (l *lot) wake(c *clientConn) {
 
 // resume serves a connection that was taken out. The caller holds the mutex, so that the lot does not end meanwhile.
 func (l *lot) resume(c *clientConn) {
-	l.server.work.Add(1)
+	l.server.work.Add()
 	go func() {
 		defer l.server.work.Done()
 		c.server.carry(c)

@@ -2,6 +2,7 @@ package httpproxy
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"time"
@@ -64,7 +65,7 @@ type memberConn struct {
 
 func newMemberConn(c net.Conn, home *memberConns, b *buffers) *memberConn {
 	m := &memberConn{home: home, buffers: b}
-	m.link.reset(c)
+	m.reset(c)
 	m.rw = &m.link
 	m.step, m.look = m.roundTripStep, m.lookStep
 	return m
@@ -95,10 +96,10 @@ func (m *memberConn) Receive(r *http1.Response, by instant) error {
 				return nil
 			}
 		}
-		room := m.in.room(0)
+		room := m.in.room()
 		if room == nil {
 			m.grow()
-			room = m.in.room(0)
+			room = m.in.room()
 		}
 		n, err := m.fill(room)
 		m.in.w += n
@@ -158,17 +159,17 @@ func (m *memberConn) Next() (piece, error) {
 		if m.full {
 			m.buffers.widen(&m.in)
 		}
-		room := m.in.room(0)
+		room := m.in.room()
 		if room == nil {
 			m.grow()
-			room = m.in.room(0)
+			room = m.in.room()
 		}
 		m.expect(earlier(after(now(), m.idle), m.by))
 		n, err := m.rw.Read(room)
 		m.in.w += n
 		m.full = n == len(room)
 		if n == 0 && err != nil {
-			if err == io.EOF && m.framing == framedClose {
+			if errors.Is(err, io.EOF) && m.framing == framedClose {
 				m.done = true
 				return piece{End: true}, nil
 			}
@@ -242,7 +243,7 @@ func (m *memberConn) wrap(err error) error {
 }
 
 // Interrupt implements stream.
-func (m *memberConn) Interrupt() { m.link.interrupt() }
+func (m *memberConn) Interrupt() { m.interrupt() }
 
 // Close implements stream: the connection is kept where another request may use it.
 func (m *memberConn) Close() {

@@ -64,26 +64,28 @@ func (m *memberConn) roundTripStep(fd uintptr) bool {
 		}
 		return true
 	}
-	n, err := readSocket(fd, m.into)
-	if err == syscall.EAGAIN {
+	n, wait, err := readSocket(fd, m.into)
+	if wait {
 		return false
 	}
 	m.stepN, m.stepOK = n, err
 	return true
 }
 
-// readSocket is read(2) with the end of the stream as io.EOF.
-func readSocket(fd uintptr, p []byte) (int, error) {
+// readSocket is read(2) with the end of the stream as io.EOF. wait says that nothing is there yet.
+func readSocket(fd uintptr, p []byte) (n int, wait bool, err error) {
 	for {
-		n, err := syscall.Read(int(fd), p)
+		n, err = syscall.Read(int(fd), p)
 		switch {
 		case err == syscall.EINTR:
 			continue
+		case err == syscall.EAGAIN:
+			return 0, true, nil
 		case err != nil:
-			return 0, err
+			return 0, false, err
 		case n == 0:
-			return 0, io.EOF
+			return 0, false, io.EOF
 		}
-		return n, nil
+		return n, false, nil
 	}
 }

@@ -43,7 +43,7 @@ func (e *exchange) mirror() {
 		r.body = append(r.body[:0], e.body.piece.Data...)
 	}
 	s := e.server
-	s.work.Add(1)
+	s.work.Add()
 	go func() {
 		defer s.work.Done()
 		defer func() { <-s.mirrors }()

@@ -49,7 +49,7 @@ type Server struct {
 	conns map[session]*port
 	slots map[*memberConns]struct{}
 	quiet chan struct{} // closed when there are no connections while draining
-	work  sync.WaitGroup
+	work  crew
 
 	refreshes atomic.Int32 // stored answers that are being asked for anew
 

@@ -59,8 +59,11 @@ type Cache struct {
 	memory  memory
 	flights map[string]*flight
 	passes  passes
-	epochs  [256]uint32 // by the hash of a key: counts its invalidations
+	epochs  [epochs]uint32 // by the hash of a key: counts its invalidations
 }
+
+// epochs is how many invalidations are told apart. Two keys that share a count cost, once in a while, an answer that is not stored.
+const epochs = 1 << 14
 
 // New makes an empty Cache. Its files are read and written once Run is called.
 func New(o Options) *Cache {
@@ -254,7 +257,7 @@ func (c *Cache) find(q *Query) (e *Entry, others bool) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.epochs[hashOf(q.key)%256] != q.epoch {
+	if c.epochs[hashOf(q.key)%epochs] != q.epoch {
 		return nil, true // invalidated while it was read
 	}
 	if s := c.memory.find(q); s != nil { // somebody was faster
@@ -295,7 +298,7 @@ func (c *Cache) Invalidate(q *Query, res *http1.Response) {
 // forget removes all variants of a resource, and what is being written of it.
 func (c *Cache) forget(key []byte) {
 	c.mu.Lock()
-	c.epochs[hashOf(key)%256]++
+	c.epochs[hashOf(key)%epochs]++
 	if r := c.memory.resources[string(key)]; r != nil {
 		for len(r.slots) > 0 {
 			c.memory.remove(r.slots[0])
@@ -327,7 +330,7 @@ func (c *Cache) Purge() {
 func (c *Cache) epoch(key []byte) uint32 {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	return c.epochs[hashOf(key)%256]
+	return c.epochs[hashOf(key)%epochs]
 }
 
 func hashOf(key []byte) uint64 { return maphash.Bytes(ghostSeed, key) }

@@ -32,8 +32,7 @@ const (
 // Directives are what the Cache-Control fields of a message say (RFC 9111, section 5.2).
 type Directives struct {
 	set directive
-	// Broken is set where freshness information is there that cannot be read, or that contradicts itself: such an answer counts as
-	// stale (RFC 9111, section 4.2.1).
+	// Broken is set where freshness information is there that cannot be read: such an answer counts as stale (RFC 9111, section 4.2.1).
 	Broken bool
 
 	maxAge, sMaxAge, minFresh, maxStale, whileRevalidate, ifError time.Duration
@@ -168,11 +167,14 @@ func (d *Directives) restrict(whole, listed directive, value []byte, valued bool
 	}
 }
 
-// seconds takes a directive with a length of time. What cannot be read, or differs from what was said before, is broken.
+// seconds takes a directive with a length of time. What cannot be read is broken; of two that differ the lesser holds.
 func (d *Directives) seconds(x directive, at *time.Duration, value []byte) {
 	t, ok := deltaSeconds(value)
-	if !ok || d.has(x) && t != *at {
+	if !ok {
 		d.Broken = true
+	}
+	if d.has(x) {
+		t = min(t, *at)
 	}
 	d.set |= x
 	*at = t

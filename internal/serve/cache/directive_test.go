@@ -37,7 +37,7 @@ func TestDirectives(t *testing.T) {
 		{[]string{"max-age =60"}, 0, 0, true},
 		{[]string{"max-age= 60"}, maxAge, 0, true},
 		{[]string{"max-age=60, max-age=60"}, maxAge, 60, false},
-		{[]string{"max-age=60", "max-age=1"}, maxAge, 1, true},
+		{[]string{"max-age=60", "max-age=1"}, maxAge, 1, false},
 		{[]string{`extension="max-age=3600", max-age=1`}, maxAge, 1, false},
 		{[]string{`max-age=1, extension="max-age=3600, private"`}, maxAge, 1, false},
 		{[]string{`x="a\", private"`}, 0, 0, false},

@@ -225,7 +225,7 @@ func (w *Writer) Commit() Outcome {
 	e.weigh()
 	c.mu.Lock()
 	c.memory.writing -= w.reserved
-	stored := c.epochs[hashOf([]byte(e.key))%256] == w.epoch && c.memory.put(e)
+	stored := c.epochs[hashOf([]byte(e.key))%epochs] == w.epoch && c.memory.put(e)
 	c.mu.Unlock()
 	return c.outcome(e, stored)
 }
@@ -263,7 +263,7 @@ func (c *Cache) Freshen(q *Query, e *Entry, res *http1.Response, requested, rece
 	n.weigh()
 	keep := !says.has(noStore|private) && useful(n, o)
 	c.mu.Lock()
-	stored := keep && c.epochs[hashOf(q.key)%256] == q.epoch && c.memory.put(n)
+	stored := keep && c.epochs[hashOf(q.key)%epochs] == q.epoch && c.memory.put(n)
 	if !stored {
 		c.memory.drop(n)
 	}

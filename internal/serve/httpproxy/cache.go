@@ -251,7 +251,7 @@ func (e *exchange) giveStale(entry *cache.Entry, why string) {
 	e.give(entry)
 }
 
-// store passes a piece of the answer on to the cache, after the client has it.
+// store copies a piece of the answer into the cache. It does so ahead of the client, so that who has seen the whole of an answer finds it stored.
 func (k *caching) store(p piece) {
 	k.writer.Write(p.Data)
 	switch {

@@ -3,7 +3,6 @@ package resilience
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 )
 
@@ -27,19 +26,21 @@ type Backoff struct {
 }
 
 // Delay is the random time to wait before a retry; 1 is the first. It never exceeds Max.
-func (b Backoff) Delay(retry int) time.Duration {
+func (b Backoff) Delay(retry int) time.Duration { return b.delay(retry, nil) }
+
+func (b Backoff) delay(retry int, random source) time.Duration {
 	b = b.withDefaults()
 	if b.Jitter == DecorrelatedJitter {
-		return b.decorrelated(retry)
+		return b.decorrelated(retry, random)
 	}
 	bound := b.bound(retry)
 	switch b.Jitter {
 	case EqualJitter:
-		return bound - rand.N(bound/2+1)
+		return bound - random.upTo(bound/2)
 	case NoJitter:
 		return bound
 	default:
-		return rand.N(bound + 1)
+		return random.upTo(bound)
 	}
 }
 
@@ -54,10 +55,10 @@ func (b Backoff) bound(retry int) time.Duration {
 
 // decorrelated walks the whole chain of delays each time, which gives each the same distribution as one that remembers the
 // delay before.
-func (b Backoff) decorrelated(retry int) time.Duration {
+func (b Backoff) decorrelated(retry int, random source) time.Duration {
 	delay := b.Initial
 	for range min(max(retry, 1), 64) {
-		if delay = b.Initial + rand.N(3*delay-b.Initial+1); delay > b.Max {
+		if delay = b.Initial + random.upTo(3*delay-b.Initial); delay > b.Max {
 			delay = b.Max
 		}
 	}

@@ -3,7 +3,6 @@ package resilience
 import (
 	"context"
 	"math"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +13,7 @@ type ShedOptions struct {
 	Target   time.Duration // queueing delay that is no overload; 5ms where not given
 	Interval time.Duration // how often the level is adjusted; 100ms where not given
 	Queue    Gate          // what calls wait in: a Limit or an Adaptive with a queue. Nil: the owner calls Observe.
+	Rand     func() uint64 // randomness; math/rand/v2 where nil. Must be safe for concurrent use
 	// Weighted counts a call as many times as CostOf its context says (1024 at most): the share that is refused is then one of
 	// the work and not of the calls.
 	Weighted bool
@@ -48,6 +48,7 @@ type ShedSnapshot struct {
 type Shed struct {
 	target, interval time.Duration
 	queue            Gate
+	random           source
 	weighted         bool
 	clock            clock
 
@@ -69,7 +70,7 @@ const noDelay = math.MaxInt64
 
 // NewShed makes a shedder that admits everything.
 func NewShed(o ShedOptions) *Shed {
-	s := &Shed{clock: newClock(), queue: o.Queue, weighted: o.Weighted}
+	s := &Shed{clock: newClock(), queue: o.Queue, random: o.Rand, weighted: o.Weighted}
 	s.target, s.interval = orDefault(o.Target, 5*time.Millisecond), orDefault(o.Interval, 100*time.Millisecond)
 	s.shortest.Store(noDelay)
 	s.ends.Store(int64(s.interval))
@@ -95,7 +96,7 @@ func (s *Shed) admit(p Priority, cost int, now time.Duration) error {
 	}
 	border := s.border.Load()
 	at := Priority(border >> 32)
-	if p > at || (p == at && rand.Uint32() >= uint32(border)) {
+	if p > at || (p == at && uint32(s.random.uint64()) >= uint32(border)) {
 		return nil
 	}
 	s.refused.Add(1)

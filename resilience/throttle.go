@@ -3,7 +3,6 @@ package resilience
 import (
 	"context"
 	"math"
-	"math/rand/v2"
 	"sync/atomic"
 	"time"
 )
@@ -13,6 +12,7 @@ type ThrottleOptions struct {
 	K        float64             // calls sent for each accepted one before any is held back; 2 where not given
 	Window   time.Duration       // time looked back on; 2m where not given
 	Most     float64             // 0..1: bounds the probability; 0.9 where not given
+	Rand     func() uint64       // randomness; math/rand/v2 where nil. Must be safe for concurrent use
 	Classify func(error) Outcome // a Failure is a call that the other side did not accept; Judge where not given
 }
 
@@ -26,6 +26,7 @@ type ThrottleOptions struct {
 type Throttle struct {
 	k, most  float64
 	classify func(error) Outcome
+	random   source
 	clock    clock
 	ticker   ticker
 	requests rings
@@ -43,7 +44,7 @@ func NewThrottle(o ThrottleOptions) *Throttle {
 		o.Classify = Judge
 	}
 	return &Throttle{
-		k: orDefault(o.K, 2), most: min(orDefault(o.Most, 0.9), 1), classify: o.Classify,
+		k: orDefault(o.K, 2), most: min(orDefault(o.Most, 0.9), 1), classify: o.Classify, random: o.Rand,
 		clock: newClock(), ticker: newTicker(orDefault(o.Window, 2*time.Minute)),
 		requests: newRings(), accepts: newRings(),
 	}
@@ -66,7 +67,7 @@ func (t *Throttle) Enter(context.Context) (Pass, error) {
 	now := t.clock.now()
 	p := t.refusing(now)
 	t.requests.add(t.ticker.at(now))
-	if p > 0 && rand.Float64() < p {
+	if p > 0 && t.random.float64() < p {
 		return Pass{}, ErrThrottled
 	}
 	return Pass{Gate: t, Begun: now}, nil

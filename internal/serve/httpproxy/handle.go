@@ -97,7 +97,7 @@ func (c *clientConn) greet(conn net.Conn) error {
 			return err
 		}
 		if after != conn {
-			c.link.reset(after)
+			c.reset(after)
 		}
 		c.remote, c.peer = client, client.Addr()
 		c.use(l)

@@ -30,7 +30,7 @@ func (m *memberConn) roundTrip(p []byte) (int, error) {
 		}
 	}
 	m.into = nil
-	if m.stepOK == errPartial {
+	if errors.Is(m.stepOK, errPartial) {
 		m.wrote = true
 		rest := m.pending
 		m.pending = nil

@@ -120,7 +120,7 @@ func (t *tunnel) pass(b *buffers, to, from end) (n int64, err error) {
 			break
 		}
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return n, closeWrite(to.rw)
 	}
 	from.link.interrupt()

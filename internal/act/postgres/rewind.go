@@ -1,0 +1,198 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/backstay/backstay/internal/act"
+	"github.com/backstay/backstay/internal/decide/plan"
+)
+
+// rewind gives up what the upstream does not have, after it was put aside, and follows the upstream. Where the files
+// cannot be rewound they are copied anew.
+func (e *Engine) rewind(ctx context.Context, s plan.Step) error {
+	if !exists(e.data("PG_VERSION")) {
+		return e.clone(ctx, s)
+	}
+	if done, err := e.Done(ctx, s); done && err == nil {
+		return nil
+	}
+	if err := e.persist(func(st *state) { st.Fenced, st.Upstream = false, s.Upstream }); err != nil {
+		return err
+	}
+	e.stopProcess(ctx, syscall.SIGINT, e.o.HandoverTimeout)
+	if err := errors.Join(e.makeStandby(), e.configure()); err != nil {
+		return err
+	}
+	began := time.Now()
+	err := e.sameOrigin(ctx, s.Upstream)
+	if err == nil {
+		e.setBusy("rewind to " + s.Upstream)
+		err = e.rewindFiles(ctx, s.Upstream)
+	}
+	if err != nil {
+		if errors.Is(err, act.ErrForeign) || ctx.Err() != nil {
+			return err
+		}
+		e.record(EventRewound, fmt.Sprintf("%s cannot be rewound to %s and is copied anew", e.o.Node, s.Upstream), err.Error(), nil)
+		return e.clone(ctx, s)
+	}
+	if err := e.makeStandby(); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	e.seen = facts{}
+	e.mu.Unlock()
+	e.record(EventRewound, fmt.Sprintf("%s was rewound to %s", e.o.Node, s.Upstream), fmt.Sprintf("in %v", time.Since(began).Round(time.Millisecond)), nil)
+	return e.start(ctx)
+}
+
+// sameOrigin waits until the upstream is there and shows its timeline in its control file, where pg_rewind looks for it,
+// and checks that its data comes from where ours does.
+func (e *Engine) sameOrigin(ctx context.Context, upstream string) error {
+	own, err := e.controldata()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	cfg, err := e.remote(upstream, rewinder, "postgres", e.o.Passwords.Rewind)
+	c, err := connect(ctx, cfg, err)
+	if err != nil {
+		return fmt.Errorf("reach %s: %w", upstream, err)
+	}
+	defer func() { _ = c.Close(ctx) }()
+	return poll(ctx, func() (bool, error) {
+		var system string
+		var settled bool
+		err := c.QueryRow(ctx, `SELECT (SELECT system_identifier::text FROM pg_control_system()),
+ pg_is_in_recovery() OR (SELECT lpad(to_hex(timeline_id), 8, '0') FROM pg_control_checkpoint()) = lower(substr(CASE WHEN pg_is_in_recovery() THEN '' ELSE pg_walfile_name(pg_current_wal_lsn()) END, 1, 8))`).Scan(&system, &settled)
+		if err != nil {
+			return false, err
+		}
+		if system != own["Database system identifier"] {
+			return false, fmt.Errorf("%s has %s, here is %s: %w", upstream, system, own["Database system identifier"], act.ErrForeign)
+		}
+		return settled, nil
+	})
+}
+
+var divergedAt = regexp.MustCompile(`diverged at WAL location ([0-9A-F]+/[0-9A-F]+) on timeline (\d+)`)
+
+// rewindFiles puts the tail aside and runs pg_rewind.
+func (e *Engine) rewindFiles(ctx context.Context, upstream string) error {
+	e.mu.Lock()
+	acc, o := e.acc, e.o
+	e.mu.Unlock()
+	if err := e.recoverCleanly(ctx, acc); err != nil {
+		return err
+	}
+	args := []string{"-D", o.DataPath, "--source-server=" + e.conninfo(o, upstream, rewinder)}
+	cmd := acc.command(ctx, e.tool("pg_rewind"), append(args, "--dry-run")...)
+	var words tail
+	cmd.Stderr = &words
+	cmd.Stdout = &words
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("pg_rewind: %w: %s", err, lastLines(string(words.text), 2))
+	}
+	m := divergedAt.FindStringSubmatch(string(words.text))
+	if m == nil || strings.Contains(string(words.text), "no rewind required") {
+		return nil
+	}
+	from, err := parseLSN(m[1])
+	if err != nil {
+		return err
+	}
+	if err := e.rescue(ctx, upstream, from); err != nil {
+		return fmt.Errorf("put the diverged WAL aside: %w", err)
+	}
+	if err := e.checkRoom(); err != nil {
+		return err
+	}
+	_, err = run(acc.command(ctx, e.tool("pg_rewind"), args...))
+	return errors.Join(err, e.scrub())
+}
+
+// recoverCleanly brings a crashed instance's files into the clean state that pg_rewind asks for, in single-user mode.
+func (e *Engine) recoverCleanly(ctx context.Context, acc account) error {
+	c, err := e.controldata()
+	if err != nil {
+		return err
+	}
+	if state := c["Database cluster state"]; strings.HasPrefix(state, "shut down") {
+		return nil
+	}
+	// A single-user server does not start on a standby's data. Nobody can connect to it meanwhile.
+	if err := e.removeData("standby.signal"); err != nil {
+		return err
+	}
+	cmd := acc.command(ctx, e.tool("postgres"), "--single", "-D", e.o.DataPath, "-c", "config_file="+e.conf("postgresql.conf"),
+		"-c", "synchronous_standby_names=", "template1")
+	cmd.Stdin = strings.NewReader("\n")
+	_, err = run(cmd)
+	return errors.Join(err, e.makeStandby())
+}
+
+// checkRoom refuses what would end in the middle: a rewind that is interrupted leaves data that must be cloned.
+func (e *Engine) checkRoom() error {
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(e.o.DataPath, &fs); err != nil {
+		return err
+	}
+	if free := fs.Bavail * uint64(fs.Bsize); free < 64<<20 {
+		return fmt.Errorf("only %d MiB are free on the disk of %s: make room", free>>20, e.o.DataPath)
+	}
+	return nil
+}
+
+// upstreamNames asks the upstream which tables the files of a diverged tail belong to.
+func (e *Engine) upstreamNames(ctx context.Context, upstream string, files map[relation]int) map[relation]string {
+	names := map[relation]string{}
+	cfg, err := e.remote(upstream, rewinder, "postgres", e.o.Passwords.Rewind)
+	c, err := connect(ctx, cfg, err)
+	if err != nil {
+		return names
+	}
+	databases := map[uint32]string{}
+	rows, err := c.Query(ctx, "SELECT oid::bigint, datname FROM pg_database WHERE datallowconn")
+	if err == nil {
+		var oid int64
+		var name string
+		_, _ = pgx.ForEachRow(rows, []any{&oid, &name}, func() error { databases[uint32(oid)] = name; return nil })
+	}
+	_ = c.Close(ctx)
+	for oid, database := range databases {
+		cfg, err := e.remote(upstream, rewinder, database, e.o.Passwords.Rewind)
+		c, err := connect(ctx, cfg, err)
+		if err != nil {
+			continue
+		}
+		for r := range files {
+			var name *string
+			tablespace := r.tablespace
+			if r.database != oid {
+				continue
+			}
+			if tablespace == 1663 { // pg_default, which relations name as 0
+				tablespace = 0
+			}
+			if err := c.QueryRow(ctx, "SELECT pg_filenode_relation($1::bigint::oid, $2::bigint::oid)::regclass::text", int64(tablespace), int64(r.file)).Scan(&name); err == nil && name != nil {
+				names[r] = database + "." + *name
+			}
+		}
+		_ = c.Close(ctx)
+	}
+	return names
+}
+
+func (e *Engine) rescueDir() string {
+	return strings.TrimSuffix(e.o.DataDir, string(os.PathSeparator)) + "/rescue"
+}

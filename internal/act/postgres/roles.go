@@ -1,0 +1,249 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/backstay/backstay/internal/act"
+	"github.com/backstay/backstay/internal/act/postgres/postmaster"
+	"github.com/backstay/backstay/internal/decide/plan"
+)
+
+// fence makes sure that nothing older than the epoch is confirmed by this instance: the epoch is on disk (admit), the
+// password for a new stream is gone, and then the stream there is. A primary of an older epoch is stopped at once and
+// marked as a standby: sessions of one that merely refuses new writes could still finish what they began.
+func (e *Engine) fence(ctx context.Context, s plan.Step) error {
+	st := e.state()
+	if !exists(e.data("PG_VERSION")) {
+		return e.persist(func(st *state) { st.Fenced, st.Upstream = true, "" })
+	}
+	standby := exists(e.data("standby.signal"))
+	if !standby && st.Reign == s.Epoch && st.Reign > 0 {
+		return nil // the primary of this very epoch
+	}
+	if !standby {
+		e.stopProcess(ctx, syscall.SIGQUIT, 0)
+		if err := e.makeStandby(); err != nil {
+			return err
+		}
+	}
+	if err := e.persist(func(st *state) { st.Upstream = "" }); err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := e.dropStream(ctx); err != nil {
+		e.record(EventForced, fmt.Sprintf("the stream of %s could not be dropped: it is stopped", e.o.Node), plainError(err), nil)
+		e.stopProcess(ctx, syscall.SIGQUIT, 0) // what does not run confirms nothing
+	}
+	if err := e.persist(func(st *state) { st.Fenced, st.Upstream = true, "" }); err != nil {
+		return err
+	}
+	if e.process() != nil {
+		_ = e.refresh(ctx) // the position that it confirmed last
+	}
+	e.record(EventFenced, fmt.Sprintf("%s confirms nothing older than epoch %d", e.o.Node, s.Epoch), "", map[string]any{"took": time.Since(began), "epoch": s.Epoch})
+	return nil
+}
+
+// dropStream ends the walreceiver for good.
+func (e *Engine) dropStream(ctx context.Context) error {
+	if err := e.reload(); err != nil {
+		if errors.Is(err, act.ErrNotRunning) {
+			return nil
+		}
+		return err
+	}
+	p := e.process()
+	if p == nil || p.Status() != postmaster.Ready {
+		return fmt.Errorf("the instance does not answer")
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	gone := 0
+	return poll(ctx, func() (bool, error) {
+		var pid int
+		err := e.query(ctx, e.o.QueryTimeout, func(ctx context.Context, c *pgx.Conn) error {
+			return c.QueryRow(ctx, `SELECT COALESCE((SELECT pid FROM pg_stat_activity WHERE backend_type = 'walreceiver' LIMIT 1), 0)`).Scan(&pid)
+		})
+		if pid == 0 {
+			gone++ // it may have been on its way when it was looked for
+			return gone > 2, err
+		}
+		gone = 0
+		if w, err := postmaster.Identify(pid, e.o.DataPath); err == nil {
+			_ = w.Signal(syscall.SIGTERM) // it flushes what it has before it ends
+		}
+		return false, err
+	})
+}
+
+// promote makes the fenced standby the primary of the step's epoch. The step's set is in force before the first write.
+func (e *Engine) promote(ctx context.Context, s plan.Step) error {
+	if !exists(e.data("PG_VERSION")) {
+		return errors.New("there is no data to promote: create or clone it")
+	}
+	if !exists(e.data("standby.signal")) { // done before, or of this epoch
+		return e.start(ctx)
+	}
+	began := time.Now()
+	if err := e.persist(func(st *state) {
+		st.Reign, st.Upstream, st.SyncNames, st.SyncQuorum = s.Epoch, "", slices.Clone(s.Names), s.Quorum
+	}); err != nil {
+		return err
+	}
+	if e.process() == nil {
+		if err := e.start(ctx); err != nil {
+			return err
+		}
+	} else if err := e.reload(); err != nil {
+		return err
+	}
+	if err := e.becomePrimary(ctx); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	e.owed, e.proven = true, true // the checkpointer has read the set while it was a standby's
+	e.mu.Unlock()
+	took := time.Since(began)
+	if err := e.writeEpoch(ctx); err != nil {
+		e.log.Warn("the epoch could not be written yet", "error", err)
+	}
+	e.record(EventPromoted, fmt.Sprintf("%s is the primary of epoch %d", e.o.Node, s.Epoch), fmt.Sprintf("promoted in %v", took.Round(time.Millisecond)), map[string]any{"epoch": s.Epoch})
+	e.settle()
+	return nil
+}
+
+// becomePrimary asks the postmaster to promote, as pg_ctl does, and waits until it takes writes.
+func (e *Engine) becomePrimary(ctx context.Context) error {
+	if err := e.ready(ctx); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	acc, p, gone := e.acc, e.proc, e.exited
+	e.mu.Unlock()
+	if p == nil {
+		return act.ErrNotRunning
+	}
+	if err := errors.Join(os.WriteFile(e.data("promote"), nil, 0o600), acc.own(e.data("promote"))); err != nil {
+		return err
+	}
+	if err := p.Signal(syscall.SIGUSR1); err != nil {
+		return err
+	}
+	return poll(ctx, func() (bool, error) {
+		select {
+		case <-gone:
+			return false, fmt.Errorf("PostgreSQL ended while it was promoted: %s", lastWords(e.logPath()))
+		default:
+		}
+		if exists(e.data("standby.signal")) {
+			return false, nil
+		}
+		err := e.refresh(ctx)
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		return err == nil && !e.seen.recovery, nil
+	})
+}
+
+// settle does what may take its time after a promotion: slots for the peers, and a checkpoint, without which pg_rewind
+// of others does not see the new timeline.
+func (e *Engine) settle() {
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+		defer cancel()
+		if err := e.keepSlots(ctx); err != nil {
+			e.log.Debug("slots", "error", err)
+		}
+		if err := e.checkpoint(ctx); err != nil {
+			e.log.Debug("checkpoint after promotion", "error", err)
+		}
+	}()
+}
+
+// demote stops a primary, all of whose WAL the standbys get first, and starts it as a standby of nobody. It does not wait
+// until that answers: whoever takes over need not.
+func (e *Engine) demote(ctx context.Context) error {
+	if !exists(e.data("PG_VERSION")) {
+		return errors.New("there is no data to demote")
+	}
+	if !exists(e.data("standby.signal")) {
+		if e.answers() {
+			e.mu.Lock()
+			fresh := time.Since(e.saved) < 30*time.Second
+			e.mu.Unlock()
+			if !fresh { // otherwise the stop would write it all out with the sessions gone
+				if err := e.checkpoint(ctx); err != nil {
+					e.log.Warn("checkpoint before demotion", "error", err)
+				}
+			}
+		}
+		e.stopProcess(ctx, syscall.SIGINT, e.o.HandoverTimeout)
+		if err := errors.Join(e.persist(func(st *state) { st.Upstream = "" }), e.makeStandby()); err != nil {
+			return err
+		}
+	}
+	return e.launch()
+}
+
+// follow changes the upstream, without a restart where the instance runs.
+func (e *Engine) follow(ctx context.Context, s plan.Step) error {
+	if !exists(e.data("PG_VERSION")) {
+		return errors.New("there is no data that could follow: clone it")
+	}
+	if _, _, err := e.peer(s.Upstream); err != nil {
+		return err
+	}
+	if err := e.persist(func(st *state) { st.Fenced, st.Upstream = false, s.Upstream }); err != nil {
+		return err
+	}
+	if e.process() == nil {
+		return e.launch()
+	}
+	return e.reload()
+}
+
+// setSync changes the synchronous set and returns when it is in force.
+func (e *Engine) setSync(ctx context.Context, s plan.Step) error {
+	before := e.state()
+	if err := e.persist(func(st *state) { st.SyncNames, st.SyncQuorum = slices.Clone(s.Names), s.Quorum }); err != nil {
+		return err
+	}
+	if err := e.reload(); err != nil {
+		return err
+	}
+	want := syncNames(s.Names, s.Quorum)
+	wait, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	err := poll(wait, func() (bool, error) {
+		var now string
+		err := e.query(wait, e.o.ProbeTimeout, func(ctx context.Context, c *pgx.Conn) error {
+			return c.QueryRow(ctx, "SELECT current_setting('synchronous_standby_names')").Scan(&now)
+		})
+		return now == want, err
+	})
+	if err != nil {
+		return fmt.Errorf("the synchronous set is written but not known to be in force: %w", err)
+	}
+	e.mu.Lock()
+	proven := e.proven
+	e.mu.Unlock()
+	if s.Quorum > 0 && (before.SyncQuorum == 0 || !proven) {
+		// Whether commits wait at all is a flag that the checkpointer keeps. It reads the configuration before it does what
+		// it is asked for.
+		if err := e.checkpoint(ctx); err != nil {
+			return fmt.Errorf("the synchronous set is written but not known to be in force: %w", err)
+		}
+	}
+	e.mu.Lock()
+	e.proven = s.Quorum > 0
+	e.mu.Unlock()
+	return nil
+}

@@ -1,0 +1,133 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// keeping keeps the replication slots in step with the peers.
+func (e *Engine) keeping(ctx context.Context) {
+	tick := time.NewTicker(5 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := e.keepSlots(ctx); err != nil {
+				e.log.Debug("slots", "error", err)
+			}
+		}
+	}
+}
+
+type slot struct {
+	name   string
+	active bool
+	lag    int64 // bytes of WAL it holds back
+	at     uint64
+}
+
+// keepSlots has one physical slot for each peer, on a primary so that it keeps what they have not got, on a standby so
+// that after its promotion they still find it. Slots of former peers are dropped.
+func (e *Engine) keepSlots(ctx context.Context) error {
+	if !e.answers() {
+		return nil
+	}
+	e.mu.Lock()
+	peers, recovery := slices.Sorted(maps.Keys(e.o.Peers)), e.seen.recovery
+	e.mu.Unlock()
+	return e.session(ctx, 10*time.Second, func(ctx context.Context, c *pgx.Conn) error {
+		have, err := listSlots(ctx, c)
+		if err != nil {
+			return err
+		}
+		var errs []error
+		for _, node := range peers {
+			name := slotName(node)
+			s, ok := have[name]
+			delete(have, name)
+			switch {
+			case node == e.o.Node:
+			case !ok:
+				_, err = c.Exec(ctx, "SELECT pg_create_physical_replication_slot($1, true)", name)
+				errs = append(errs, err)
+			case recovery && !s.active:
+				errs = append(errs, e.advance(ctx, c, node, s))
+			}
+		}
+		for _, s := range have {
+			if !s.active && strings.HasPrefix(s.name, "backstay_") {
+				_, err = c.Exec(ctx, "SELECT pg_drop_replication_slot($1)", s.name)
+				errs = append(errs, err)
+			}
+		}
+		return errors.Join(errs...)
+	})
+}
+
+func listSlots(ctx context.Context, c *pgx.Conn) (map[string]slot, error) {
+	rows, err := c.Query(ctx, `SELECT slot_name, active, COALESCE((restart_lsn - '0/0')::bigint, 0),
+ COALESCE((CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END - restart_lsn)::bigint, 0)
+ FROM pg_replication_slots WHERE slot_type = 'physical' AND NOT temporary`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	have := map[string]slot{}
+	for rows.Next() {
+		var s slot
+		var at int64
+		if err := rows.Scan(&s.name, &s.active, &at, &s.lag); err != nil {
+			return nil, err
+		}
+		s.at = uint64(at)
+		have[s.name] = s
+	}
+	return have, rows.Err()
+}
+
+// advance lets go of WAL that a peer does not need from this standby: what the peer has, or, where that is not known,
+// all but the last of it.
+func (e *Engine) advance(ctx context.Context, c *pgx.Conn, node string, s slot) error {
+	const kept = 256 << 20
+	e.mu.Lock()
+	applied, position := e.seen.applied, e.o.PeerPosition
+	e.mu.Unlock()
+	to := applied - min(applied, kept)
+	if position != nil {
+		if at, ok := position(node); ok {
+			to = min(at, applied)
+		}
+	}
+	if s.lag <= 0 || to <= s.at {
+		return nil
+	}
+	if _, err := c.Exec(ctx, "SELECT pg_replication_slot_advance($1, $2::pg_lsn)", s.name, lsn(to)); err != nil {
+		return fmt.Errorf("advance slot of %s: %w", node, err)
+	}
+	return nil
+}
+
+// Configure changes what may change while the engine lives: the peers, the user's parameters and lines of pg_hba.conf.
+// A running instance reads them at once; what needs a restart waits for a Restart step.
+func (e *Engine) Configure(peers, parameters map[string]string, hba []string) error {
+	if err := errors.Join(CheckParameters(parameters), CheckHBA(hba)); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	e.o.Peers, e.o.Parameters, e.o.HBA = maps.Clone(peers), maps.Clone(parameters), slices.Clone(hba)
+	running, ready := e.proc != nil, e.settled
+	e.mu.Unlock()
+	if !ready || !running {
+		return nil
+	}
+	return e.reload()
+}

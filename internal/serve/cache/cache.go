@@ -171,14 +171,14 @@ func (c *Cache) decide(ctx context.Context, q *Query, o *Options) Decision {
 			return d
 		}
 		if d.Verdict == Stale {
-			d.Lead, _ = c.join(q)
+			d.Lead, _ = c.join(q, true)
 			d.Refresh = d.Lead.Leads()
 			return d
 		}
 		if collapsed || !shareable(q, &d) {
 			return d
 		}
-		lead, under := c.join(q)
+		lead, under := c.join(q, false)
 		if under == nil {
 			d.Lead = lead
 			return d

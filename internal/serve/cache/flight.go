@@ -52,16 +52,16 @@ func (l *Lead) Done(o Outcome) {
 // Leads says whether the holder has to call Done.
 func (l *Lead) Leads() bool { return l.flight != nil }
 
-// join makes the caller the leader for the query, or returns the flight that is under way. both are nil where the answers to such queries are nobody
-// else's.
-func (c *Cache) join(q *Query) (lead Lead, under *flight) {
+// join makes the caller the leader for the query, or returns the flight that is under way. There is neither where the answers to such queries turned
+// out to be nobody else's, unless the answer is for the cache alone anyway.
+func (c *Cache) join(q *Query, alone bool) (lead Lead, under *flight) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	q.text = c.flightKey(q.text[:0], q)
 	if f := c.flights[string(q.text)]; f != nil {
 		return Lead{}, f
 	}
-	if c.passes.recent(q.text, time.Now()) {
+	if !alone && c.passes.recent(q.text, time.Now()) {
 		return Lead{}, nil
 	}
 	f := &flight{key: string(q.text), done: make(chan struct{})}
@@ -120,12 +120,4 @@ func (p *passes) remember(key string, now time.Time) {
 func (p *passes) recent(key []byte, now time.Time) bool {
 	h := hashOf(key)
 	return p.keys[h%256] == h && now.Before(p.until[h%256])
-}
-
-// forget lets others wait again: an answer could be stored after all.
-func (p *passes) forget(key []byte) {
-	h := hashOf(key)
-	if p.keys[h%256] == h {
-		p.until[h%256] = time.Time{}
-	}
 }

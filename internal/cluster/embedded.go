@@ -21,6 +21,7 @@ import (
 const (
 	compactEvery = "10m" // how long the store remembers what was overwritten
 	storeQuota   = 2 << 30
+	stopTime     = 5 * time.Second // for etcd to tell that it stopped
 )
 
 func (f TLSFiles) info() transport.TLSInfo {
@@ -143,7 +144,7 @@ func (c *Cluster) attend(ctx context.Context, e *embed.Etcd, id identity) error 
 	defer working.Wait()
 	defer cancel()
 	defer c.stop()
-	if !e.Server.IsLearner() {
+	if id.State != stateJoining {
 		c.start(e, v3client.New(e.Server))
 	}
 	working.Go(func() { c.settle(work, e, id) })
@@ -154,8 +155,13 @@ func (c *Cluster) attend(ctx context.Context, e *embed.Etcd, id identity) error 
 		return c.ended(e, id)
 	case reason := <-c.failures:
 		return fmt.Errorf("this node's member of the store failed: %s; it starts again with the node", reason)
-	case err := <-e.Err():
-		return fmt.Errorf("this node's member of the store failed: %w", err)
+	case err := <-e.Err(): // its listeners may notice that it stops before it has
+		select {
+		case <-e.Server.StopNotify():
+			return c.ended(e, id)
+		case <-time.After(stopTime):
+			return fmt.Errorf("this node's member of the store failed: %w", err)
+		}
 	}
 }
 
@@ -168,7 +174,7 @@ func (c *Cluster) settle(ctx context.Context, e *embed.Etcd, id identity) {
 		return
 	case <-e.Server.ReadyNotify():
 	}
-	if e.Server.IsLearner() {
+	if id.State == stateJoining { // a learner answers nobody
 		if !c.promote(ctx, e) {
 			return
 		}

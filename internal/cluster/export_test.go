@@ -19,3 +19,10 @@ func (c *Cluster) Compact(ctx context.Context) error {
 	_, err = client.Compact(ctx, revision, clientv3.WithCompactPhysical())
 	return err
 }
+
+// Crash stops the member at once: nothing is finished, no leadership is handed over.
+func (c *Cluster) Crash() {
+	if e, err := c.local(); err == nil {
+		e.Server.HardStop()
+	}
+}

@@ -19,7 +19,7 @@ import (
 // A machine is a node's directory, addresses and certificates; its member can be started and killed again and again.
 type machine struct {
 	cluster.Options
-	t   *testing.T
+	t   testing.TB
 	dir string
 
 	*cluster.Cluster // while it runs
@@ -31,13 +31,13 @@ type machine struct {
 
 // A kit is the machines of one cluster on loopback addresses.
 type kit struct {
-	t        *testing.T
+	t        testing.TB
 	ca       string
 	machines []*machine
 	profile  cluster.Profile
 }
 
-func newKit(t *testing.T, profile string) *kit {
+func newKit(t testing.TB, profile string) *kit {
 	t.Helper()
 	p, err := cluster.ProfileNamed(profile)
 	if err != nil {
@@ -78,8 +78,17 @@ func (k *kit) machine(name, ip string) *machine {
 		m.Others = append(m.Others, other.Options.Client)
 		other.Others = append(other.Others, m.Options.Client)
 	}
+	if len(k.machines) == 0 {
+		k.t.Cleanup(func() {
+			for _, m := range k.machines {
+				if m.stop != nil {
+					m.Crash() // nothing to hand over
+				}
+			}
+			kill(k.machines...)
+		})
+	}
 	k.machines = append(k.machines, m)
-	k.t.Cleanup(m.kill)
 	return m
 }
 
@@ -101,7 +110,7 @@ func (m *machine) told(kind string) bool {
 	return false
 }
 
-func freePort(t *testing.T, ip string) string {
+func freePort(t testing.TB, ip string) string {
 	t.Helper()
 	l, err := net.Listen("tcp", ip+":0")
 	if err != nil {
@@ -149,6 +158,23 @@ func (m *machine) kill() {
 	case <-time.After(30 * time.Second):
 		m.t.Errorf("%s does not stop", m.Node)
 	}
+	m.stop = nil
+}
+
+// kill ends several at once.
+func kill(machines ...*machine) {
+	var all sync.WaitGroup
+	for _, m := range machines {
+		all.Go(m.kill)
+	}
+	all.Wait()
+}
+
+// crash ends the member without its handing anything over.
+func (m *machine) crash() {
+	m.Crash()
+	m.stop()
+	<-m.ended
 	m.stop = nil
 }
 

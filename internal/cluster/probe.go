@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strconv"
 	"sync"
@@ -81,6 +82,12 @@ func (c *Cluster) probe(ctx context.Context, addresses []string) []sight {
 
 // ask needs no quorum: it reads what that member knows.
 func (c *Cluster) ask(ctx context.Context, address string) (sight, error) {
+	// A refused connection is an answer; etcd's client would try again until the time is over.
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return sight{}, err
+	}
+	conn.Close()
 	client, err := c.dial(ctx, []string{address})
 	if err != nil {
 		return sight{}, err

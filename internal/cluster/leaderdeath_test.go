@@ -1,0 +1,68 @@
+package cluster_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/backstay/backstay/internal/cluster"
+)
+
+var measured = flag.String("profiles", "lan-fast", "profiles to measure the death of the store's leader with")
+
+// TestLeaseOutlivesTheDeathOfTheStoresLeader kills the store's leader while another node holds a lease: the holder must
+// not lose it, and writes must work again within two elections and a little.
+func TestLeaseOutlivesTheDeathOfTheStoresLeader(t *testing.T) {
+	t.Parallel()
+	for _, name := range strings.Split(*measured, ",") {
+		t.Run(name, func(t *testing.T) {
+			k := newKit(t, name)
+			a, b, c := k.three()
+			o := k.profile.Lease()
+			o.Store, o.Key, o.Holder = a.Cluster, cluster.LeaseKey("db"), "a"
+			lease := cluster.NewLease(o)
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error)
+			go func() { ended <- lease.Run(ctx) }()
+			defer func() { cancel(); <-ended }()
+			if _, err := lease.Take(ctx, 0); err != nil {
+				t.Fatal(err)
+			}
+			for i, leader := range []*machine{b, c, b} {
+				if err := a.MoveLeader(ctx, leader.Node); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(k.profile.LeaseRenew) // a moment of usual life
+				start := time.Now()
+				leader.Crash()
+				a.mustPut("k", fmt.Sprint(i))
+				took := time.Since(start)
+				t.Logf("%s: a write was through %v after the death of the store's leader", name, took.Round(time.Millisecond))
+				leader.crash()
+				if limit := 3*k.profile.StoreElection + 2*time.Second; took > limit {
+					t.Errorf("it took longer than %v", limit)
+				}
+				if epoch, _, ok := lease.Held(); !ok || epoch != 1 {
+					t.Errorf("the lease was lost with the store's leader: %s", lease.View())
+				}
+				leader.up()
+			}
+		})
+	}
+}
+
+func BenchmarkCAS(b *testing.B) {
+	k := newKit(b, "lan-fast")
+	m, _, _ := k.three()
+	var revision int64
+	for b.Loop() {
+		next, err := m.Put(b.Context(), "bench", []byte("value"), revision)
+		if err != nil {
+			b.Fatal(err)
+		}
+		revision = next
+	}
+}

@@ -114,7 +114,7 @@ func (c *clientConn) begun() {
 		c.parking = false
 		c.use(c.listener)
 		by := c.idleBy()
-		c.over = c.port.draining() || by != 0 && now() >= by
+		c.over = c.port.closing() || by != 0 && now() >= by
 		if !c.fixed {
 			c.looked = false
 			by = earlier(now()+int64(lookAfter), by)
@@ -223,7 +223,7 @@ func (c *clientConn) goOn(err error) bool {
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		return false
 	}
-	if c.port.draining() && c.in.empty() {
+	if c.port.closing() && c.in.empty() {
 		return false
 	}
 	if err, up := c.expired(err); up {

@@ -13,7 +13,7 @@ func (c *clientConn) advance(fast bool) progress {
 	n := c.parsed
 	if n == 0 {
 		if c.in.empty() {
-			if c.port.draining() {
+			if c.port.closing() {
 				return needNone
 			}
 			c.expectIdle()

@@ -42,6 +42,7 @@ type Server struct {
 	ctx      context.Context // done when what is still at work is cut off
 	cut      context.CancelFunc
 	draining atomic.Bool
+	lapsed   atomic.Bool // and the time of grace is over
 
 	lot lot
 
@@ -71,6 +72,7 @@ type port struct {
 	server *Server
 	name   string
 	ended  atomic.Bool
+	lapsed atomic.Bool // and the time of grace is over
 	// detached counts the connections that are or were parked: Accept, which counts goroutines, has lost sight of them.
 	detached atomic.Int64
 	seen     atomic.Pointer[view]
@@ -93,7 +95,15 @@ func (p *port) listener() *snapshot.HTTPListener {
 	return v.listener
 }
 
+// draining says that the next answer on each connection is its last.
 func (p *port) draining() bool { return p.ended.Load() || p.server.draining.Load() }
+
+// closing says that connections without a request at work are to end now.
+func (p *port) closing() bool { return p.lapsed.Load() || p.server.lapsed.Load() }
+
+// idleGrace is how long an idle connection is still read from when its listener goes: a request may be on its way, and the
+// close that an answer announces is the only one that cannot cross a request (RFC 9112, section 9.6).
+const idleGrace = time.Second
 
 // New makes a Server.
 func New(o Options) *Server {
@@ -159,10 +169,14 @@ func (s *Server) Serve(ctx context.Context, name string, ln net.Listener) error 
 	})
 	p.ended.Store(true)
 	s.wind(p)
+	time.AfterFunc(idleGrace, func() {
+		p.lapsed.Store(true)
+		s.wind(p)
+	})
 	return err
 }
 
-// wind makes the connections of a port, or all, end as soon as nothing is at work on them.
+// wind lets the connections of a port, or all, look around: they end as soon as nothing is at work on them.
 func (s *Server) wind(p *port) {
 	s.mu.Lock()
 	var all []session
@@ -177,7 +191,7 @@ func (s *Server) wind(p *port) {
 	}
 }
 
-// Drain lets every connection end: idle ones at once, the others after their answer, which tells the client so. When ctx is done first, what is still at
+// Drain lets every connection end: after the next answer, which tells the client so, or once it has been idle for a moment. When ctx is done first, what is still at
 // work is cut off, and ctx's error returned. No connection is left when it returns.
 func (s *Server) Drain(ctx context.Context) error {
 	s.draining.Store(true)
@@ -191,7 +205,16 @@ func (s *Server) Drain(ctx context.Context) error {
 	quiet := s.quiet
 	s.mu.Unlock()
 	s.wind(nil)
+	grace := time.NewTimer(idleGrace)
+	defer grace.Stop()
 	var err error
+	select {
+	case <-quiet:
+	case <-ctx.Done():
+	case <-grace.C:
+	}
+	s.lapsed.Store(true)
+	s.wind(nil)
 	select {
 	case <-quiet:
 	case <-ctx.Done():

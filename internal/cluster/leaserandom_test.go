@@ -20,6 +20,7 @@ var (
 // TestLeaseUnderRandomFaults lets three nodes fight for a lease while their links are cut, paused and slow. At no
 // moment are there two holders within their deadlines, but for a revocation; each epoch has one holder; epochs grow.
 func TestLeaseUnderRandomFaults(t *testing.T) {
+	t.Parallel()
 	if *seed != 0 {
 		synctest.Test(t, func(t *testing.T) { fight(t, *seed) })
 		return

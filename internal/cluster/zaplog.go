@@ -3,6 +3,8 @@ package cluster
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -53,9 +55,9 @@ func levelOf(l zapcore.Level) slog.Level {
 	}
 }
 
-// Enabled says whether a level is wanted at all.
+// Enabled says whether a level is wanted at all; warnings always are, for what they tell beside the log.
 func (b *zapBridge) Enabled(l zapcore.Level) bool {
-	return l >= zapcore.ErrorLevel || l >= zapcore.InfoLevel && b.log.Enabled(context.Background(), levelOf(l))
+	return l >= zapcore.WarnLevel || l >= zapcore.InfoLevel && b.log.Enabled(context.Background(), levelOf(l))
 }
 
 // With returns a core that adds fields.
@@ -67,7 +69,7 @@ func (b *zapBridge) With(fields []zapcore.Field) zapcore.Core {
 
 // Check asks for the entry if its level is enabled.
 func (b *zapBridge) Check(e zapcore.Entry, c *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if b.Enabled(e.Level) || e.Message == "server error" {
+	if b.Enabled(e.Level) {
 		return c.AddCore(e, b)
 	}
 	return c
@@ -86,12 +88,12 @@ func (b *zapBridge) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	if e.Level >= zapcore.DPanicLevel {
 		b.failed(strings.TrimSuffix(e.Message+": "+reason, ": "))
 	}
-	if !b.said.again(e.Level.String() + e.Message) {
+	if !b.log.Enabled(context.Background(), levelOf(e.Level)) || !b.said.again(e.Level.String()+e.Message) {
 		return nil
 	}
 	attrs := make([]slog.Attr, 0, len(m.Fields)+1)
-	for k, v := range m.Fields {
-		attrs = append(attrs, slog.Any(strings.ReplaceAll(k, "-", "_"), v))
+	for _, k := range slices.Sorted(maps.Keys(m.Fields)) {
+		attrs = append(attrs, slog.Any(strings.ReplaceAll(k, "-", "_"), m.Fields[k]))
 	}
 	b.log.LogAttrs(context.Background(), levelOf(e.Level), "etcd: "+e.Message, attrs...)
 	return nil

@@ -1,0 +1,205 @@
+package control
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/backstay/backstay/internal/base/event"
+	"github.com/backstay/backstay/internal/cluster"
+	"github.com/backstay/backstay/internal/decide/failover"
+)
+
+// Options say what a Control is made of. Self, Services, Store and Peers are required.
+type Options struct {
+	Self     string
+	Services []failover.Service
+	Engines  map[string]Engine // by service; none where this node runs no member of it
+	Store    cluster.Store
+	Peers    Peers
+	// Renew and Margin are the lease's; a quarter and an eighth of the service's TTL by default. StoreTry bounds a request
+	// to the store; the TTL by default.
+	Renew, Margin, StoreTry time.Duration
+	Append                  func(event.Record) event.Record
+	Log                     *slog.Logger
+
+	gate func() // tests stop the process here
+}
+
+// A Control looks after all services on one node.
+type Control struct {
+	o      Options
+	boot   string
+	routes *Routes
+	units  map[string]*unit
+
+	mu       sync.Mutex
+	seq      uint64
+	sent     map[uint64]time.Time // when own messages were sent, the youngest of them
+	pulse    time.Time            // the last one
+	since    time.Time            // contact is counted from here: the process did not run, or did not listen, before
+	contacts map[string]Contact   // as of the last look
+	leaving  bool
+}
+
+// New returns a Control that does nothing yet.
+func New(o Options) *Control {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Append == nil {
+		o.Append = func(r event.Record) event.Record { return r }
+	}
+	if o.gate == nil {
+		o.gate = func() {}
+	}
+	c := &Control{o: o, boot: rand.Text(), routes: newRoutes(), units: map[string]*unit{}, sent: map[uint64]time.Time{}}
+	for _, s := range o.Services {
+		s = s.WithDefaults()
+		c.units[s.Name] = newUnit(c, s, o.Engines[s.Name])
+	}
+	return c
+}
+
+// Routes returns where clients are to be sent.
+func (c *Control) Routes() *Routes { return c.routes }
+
+// Run looks after the services until ctx ends. It leaves the instances as they are: see Leave.
+func (c *Control) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var parts sync.WaitGroup
+	defer parts.Wait()
+	defer cancel()
+	now := time.Now()
+	c.mu.Lock()
+	c.pulse, c.since = now, now
+	c.mu.Unlock()
+	for _, u := range c.units {
+		parts.Go(func() { u.run(ctx) })
+	}
+	if len(c.units) == 0 {
+		<-ctx.Done()
+		return nil
+	}
+	ticker := time.NewTicker(c.heartbeat())
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			c.o.gate()
+			c.beat()
+			c.publish(false)
+		case <-c.o.Peers.Changed():
+		}
+		for _, u := range c.units {
+			u.wake()
+		}
+	}
+}
+
+// heartbeat is the shortest of the services'.
+func (c *Control) heartbeat() time.Duration {
+	d := time.Duration(0)
+	for _, u := range c.units {
+		if d == 0 || u.svc.Heartbeat < d {
+			d = u.svc.Heartbeat
+		}
+	}
+	return d
+}
+
+// beat notices when this process itself was stopped for a while: it must not take its own silence for that of others.
+func (c *Control) beat() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	if now.Sub(c.pulse) > 4*c.heartbeat() {
+		c.since = now
+	}
+	c.pulse = now
+}
+
+// publish tells the others what all units report.
+func (c *Control) publish(urgent bool) {
+	services := map[string]failover.Report{}
+	for name, u := range c.units {
+		services[name] = u.reported()
+	}
+	contacts := c.o.Peers.Contacts()
+	c.mu.Lock()
+	c.seq++
+	now := time.Now()
+	c.sent[c.seq] = now
+	if c.seq > sentSize {
+		delete(c.sent, c.seq-sentSize)
+	}
+	m := Message{Node: c.o.Self, Boot: c.boot, Seq: c.seq, Heard: map[string]Echo{}, Services: services}
+	c.mu.Unlock()
+	for node, contact := range contacts {
+		m.Heard[node] = Echo{Boot: contact.Message.Boot, Seq: contact.Message.Seq}
+	}
+	c.o.Peers.Publish(m, urgent)
+}
+
+// sentSize bounds how many own messages are remembered for their echoes.
+const sentSize = 1024
+
+// look returns the contacts, with how long each was silent as far as this process can tell.
+func (c *Control) look() (contacts map[string]Contact, since time.Time) {
+	contacts = c.o.Peers.Contacts()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return contacts, c.since
+}
+
+// suspect says why a node is suspected; empty when it is not.
+func suspect(contact Contact, since, now time.Time, patience time.Duration) string {
+	if contact.Broken != "" {
+		return contact.Broken
+	}
+	last := contact.Received
+	if last.Before(since) {
+		last = since
+	}
+	if silent := now.Sub(last); silent > patience {
+		return fmt.Sprintf("silent for %v", silent.Round(10*time.Millisecond))
+	}
+	return ""
+}
+
+// echoed returns when the newest own message was sent that a node had heard when it last spoke; zero: none known.
+func (c *Control) echoed(m Message) time.Time {
+	e, ok := m.Heard[c.o.Self]
+	if !ok || e.Boot != c.boot {
+		return time.Time{}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sent[e.Seq]
+}
+
+// Leave hands over what this node is primary of, where a standby can take it, and stops its instances; within ctx.
+func (c *Control) Leave(ctx context.Context) error {
+	c.mu.Lock()
+	c.leaving = true
+	c.mu.Unlock()
+	var err error
+	for name := range maps.Keys(c.units) {
+		if e := c.units[name].leave(ctx); e != nil {
+			err = fmt.Errorf("leave %s: %w", name, e)
+		}
+	}
+	return err
+}
+
+func (c *Control) isLeaving() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.leaving
+}

@@ -1,0 +1,111 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/backstay/backstay/internal/decide/plan"
+)
+
+// urgency orders what wants an engine: the more urgent ends what is less so.
+type urgency int
+
+const (
+	urgencyNone   urgency = iota
+	urgencyCare           // looking after the own instance
+	urgencyTask           // a plan
+	urgencyReflex         // stopping what has no authority
+)
+
+// A job is a step that is to be done on this node's engine.
+type job struct {
+	urgency urgency
+	step    plan.Step
+	task    markKey // of a plan
+	after   func(error)
+}
+
+// hands do one job at a time.
+type hands struct {
+	job    *job
+	cancel context.CancelFunc
+	next   *job
+	rest   time.Time // after a failed care
+}
+
+func (h *hands) busyWith(at urgency) bool {
+	return h.job != nil && h.job.urgency >= at || h.next != nil && h.next.urgency >= at
+}
+
+// doing says whether a task is under way or next.
+func (h *hands) doing(k markKey) bool {
+	return h.job != nil && h.job.urgency == urgencyTask && h.job.task == k ||
+		h.next != nil && h.next.urgency == urgencyTask && h.next.task == k
+}
+
+// use gives a job to the hands; what is less urgent is ended for it. It says whether the job was taken.
+func (u *unit) use(j job) bool {
+	h := &u.hands
+	if h.job == nil {
+		u.begin(j)
+		return true
+	}
+	if h.job.urgency >= j.urgency || h.next != nil && h.next.urgency >= j.urgency {
+		return false
+	}
+	h.next = &j
+	h.cancel()
+	return true
+}
+
+func (u *unit) begin(j job) {
+	h := &u.hands
+	ctx, cancel := context.WithCancel(u.ctx)
+	h.job, h.cancel = &j, cancel
+	u.beside(func(context.Context) func() {
+		u.c.o.gate()
+		err := u.perform(ctx, j.step)
+		cancel()
+		return func() {
+			h.job = nil
+			j.after(err)
+			if h.next != nil {
+				next := *h.next
+				h.next = nil
+				u.begin(next)
+			}
+		}
+	})
+}
+
+// perform does a step unless its effect is there, and looks whether it is.
+func (u *unit) perform(ctx context.Context, s plan.Step) error {
+	if repeats(s.Kind) {
+		return u.engine.Do(ctx, s)
+	}
+	if done, err := u.engine.Done(ctx, s); err != nil || done {
+		return err
+	}
+	if err := u.engine.Do(ctx, s); err != nil {
+		return err
+	}
+	done, err := u.engine.Done(ctx, s)
+	for tries := 0; err == nil && !done && tries < 50; tries++ { // such as a stream that comes up a moment later
+		select {
+		case <-time.After(u.svc.Heartbeat / 2):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		done, err = u.engine.Done(ctx, s)
+	}
+	if err == nil && !done {
+		err = errors.New("it was done and has no effect")
+	}
+	return err
+}
+
+// repeats says of which steps the effect cannot be asked for: what was done before does not count.
+func repeats(k plan.Kind) bool {
+	return k == plan.Checkpoint || k == plan.Restart || k == plan.Stop
+}

@@ -1,0 +1,56 @@
+package control
+
+import (
+	"sync"
+	"time"
+)
+
+// A Route says where clients of a service are to be sent, as far as this node knows.
+type Route struct {
+	Service string `json:"service"`
+	Primary string `json:"primary,omitempty"` // node; empty: there is none to send anyone to
+	Address string `json:"address,omitempty"` // of its instance
+	Epoch   uint64 `json:"epoch"`
+	Hold    bool   `json:"hold,omitempty"` // clients are to wait
+	// Until is when the route loses its validity unless it is renewed before.
+	Until time.Time `json:"until,omitzero"`
+}
+
+// Valid says whether clients may be sent to Primary at a moment. Sessions of a route that is not valid any more, or of an
+// older epoch, are to be cut.
+func (r Route) Valid(now time.Time) bool { return r.Primary != "" && !r.Hold && now.Before(r.Until) }
+
+// Routes is the data plane's view of who is primary. All methods may be called from any goroutine.
+type Routes struct {
+	mu      sync.Mutex
+	routes  map[string]Route
+	changed chan struct{}
+}
+
+func newRoutes() *Routes { return &Routes{routes: map[string]Route{}, changed: make(chan struct{})} }
+
+// Route returns a service's route; of an unknown service one without a primary.
+func (r *Routes) Route(service string) Route {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.routes[service]
+}
+
+// Changed returns a channel that is closed when a route changes in more than its time of validity.
+func (r *Routes) Changed() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.changed
+}
+
+func (r *Routes) set(next Route) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old := r.routes[next.Service]
+	r.routes[next.Service] = next
+	now := time.Now()
+	if old.Primary != next.Primary || old.Epoch != next.Epoch || old.Hold != next.Hold || old.Address != next.Address || old.Valid(now) != next.Valid(now) {
+		close(r.changed)
+		r.changed = make(chan struct{})
+	}
+}

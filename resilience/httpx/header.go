@@ -1,12 +1,18 @@
 // Package httpx puts the policies of package resilience around HTTP: Transport around the requests a program sends, Handler
 // around those it serves.
 //
-// Between the two, three headers tell the next process what it cannot know, and one tells the one before:
+// Between the two, headers tell the next process what it cannot know, and in answers the one before:
 //
-//	Backstay-Attempt: 2        this is the second try: do not multiply it by tries of your own
-//	Backstay-Timeout: 250      the answer is of no use after so many milliseconds
-//	Backstay-Priority: 2.17    how much it matters: class and level
-//	Backstay-Retry: no         (in an answer) tried again in vain already: do not try again
+//	Backstay-Attempt: 2            this is the second try: do not multiply it by tries of your own
+//	Backstay-Timeout: 250          the answer is of no use after so many milliseconds
+//	Backstay-Priority: 2.17        how much it matters: class and level
+//	Backstay-Priority-Token: …     the same, signed (resilience.Tokens): for who is not trusted
+//	Backstay-Degraded: images      degradation modes that are open; in an answer: that it was made under
+//	Backstay-Retry: no             (in an answer) tried again in vain already: do not try again
+//
+// A program that calls others gives its http.Client a Transport, and one that is called wraps its handler; what the second
+// learns of a request is in the request's context, and the first passes on what is in the context of those it sends. So use
+// http.NewRequestWithContext with the context of the request being served.
 package httpx
 
 import (
@@ -26,30 +32,78 @@ const (
 	AttemptHeader  = "Backstay-Attempt"
 	TimeoutHeader  = "Backstay-Timeout"
 	PriorityHeader = "Backstay-Priority"
+	TokenHeader    = "Backstay-Priority-Token"
+	DegradedHeader = "Backstay-Degraded"
 	RetryHeader    = "Backstay-Retry"
 )
 
 // setHeaders tells the other side what the context knows.
-func setHeaders(ctx context.Context, h http.Header) {
+func setHeaders(ctx context.Context, h http.Header, tokens *resilience.Tokens) {
 	if n := resilience.AttemptOf(ctx); n > 1 {
 		h.Set(AttemptHeader, strconv.Itoa(n))
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		h.Set(TimeoutHeader, strconv.FormatInt(max(time.Until(deadline).Milliseconds(), 0), 10))
 	}
-	if p := resilience.PriorityOf(ctx); p != resilience.Normal {
+	p := resilience.PriorityOf(ctx)
+	if p != resilience.Normal {
 		h.Set(PriorityHeader, fmt.Sprintf("%d.%d", p>>7, p&127))
+	}
+	switch token := resilience.TokenOf(ctx); {
+	case tokens != nil:
+		h.Set(TokenHeader, tokens.Sign(p))
+	case token != "":
+		h.Set(TokenHeader, token)
+	}
+	if modes := resilience.Degraded(ctx); len(modes) > 0 {
+		h.Set(DegradedHeader, modeList(modes))
 	}
 }
 
+// modeList writes modes into a header: what could end a name, or the header, becomes a low line.
+func modeList(modes []string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '_'
+		}
+		return r
+	}, strings.Join(modes, ", "))
+}
+
+// longestMode is that of a name in a header.
+const longestMode = 64
+
+// readModes reads what modeList has written; names that are too long are left out.
+func readModes(ctx context.Context, h http.Header) context.Context {
+	value := h.Get(DegradedHeader)
+	if value == "" || len(value) > 2048 {
+		return ctx
+	}
+	var modes []string
+	for mode := range strings.SplitSeq(value, ",") {
+		if mode = strings.TrimSpace(mode); len(mode) <= longestMode {
+			modes = append(modes, mode)
+		}
+	}
+	return resilience.WithDegraded(ctx, modes...)
+}
+
 // readHeaders puts what the other side tells into the context. What is malformed is as if it were not there. A priority is
-// only taken from who is trusted: anyone could claim the highest.
-func readHeaders(ctx context.Context, h http.Header, trusted bool) (context.Context, context.CancelFunc) {
+// only taken from who is trusted, or signed: anyone could claim the highest.
+func readHeaders(ctx context.Context, h http.Header, o *HandlerOptions) (context.Context, context.CancelFunc) {
 	if n, err := strconv.Atoi(h.Get(AttemptHeader)); err == nil && n > 1 {
 		ctx = resilience.WithAttempt(ctx, n)
 	}
-	if p, ok := parsePriority(h.Get(PriorityHeader)); ok && trusted {
+	if p, ok := parsePriority(h.Get(PriorityHeader)); ok && o.TrustPriority {
 		ctx = resilience.WithPriority(ctx, p)
+	}
+	if token := h.Get(TokenHeader); token != "" && o.Tokens != nil {
+		if p, err := o.Tokens.Verify(token); err == nil {
+			ctx = resilience.WithToken(resilience.WithPriority(ctx, p), token)
+		}
+	}
+	if o.TrustDegraded {
+		ctx = readModes(ctx, h)
 	}
 	if ms, err := strconv.ParseInt(h.Get(TimeoutHeader), 10, 32); err == nil && ms >= 0 {
 		return context.WithTimeout(ctx, time.Duration(ms)*time.Millisecond)

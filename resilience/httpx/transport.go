@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
+	"sync/atomic"
 
 	"github.com/backstay/backstay/resilience"
 )
@@ -18,6 +20,11 @@ type TransportOptions struct {
 	// where nil.
 	Retry resilience.RetryOptions
 	Gates []resilience.Gate // passed by each try: a breaker, a limit, a throttle
+	// Hedge, where given, sends slow idempotent requests a second time and takes the answer whose head comes first.
+	Hedge    *resilience.Hedge
+	Tokens   *resilience.Tokens  // signs the priority of requests; where nil, a token that came with the request served is passed on
+	Name     string              // what the observer is told of
+	Observer resilience.Observer // told of each request (until the head of its answer), retry and refusal
 }
 
 // Transport is an http.RoundTripper that sends each try of a request through gates and tries again where that is safe: what
@@ -28,6 +35,11 @@ type Transport struct {
 	base  http.RoundTripper
 	retry *resilience.Retry
 	gates []resilience.Gate
+	hedge *resilience.Hedge
+	sign  *resilience.Tokens
+
+	name     string
+	observer resilience.Observer
 }
 
 // NewTransport makes a transport, or says what is wrong with its options.
@@ -38,11 +50,20 @@ func NewTransport(o TransportOptions) (*Transport, error) {
 	if o.Retry.Retryable == nil {
 		o.Retry.Retryable = Retryable
 	}
+	if tell := o.Observer.Retry(o.Name); tell != nil {
+		own := o.Retry.OnRetry
+		o.Retry.OnRetry = func(e resilience.RetryEvent) {
+			tell(e)
+			if own != nil {
+				own(e)
+			}
+		}
+	}
 	retry, err := resilience.NewRetry(o.Retry)
 	if err != nil {
 		return nil, err
 	}
-	return &Transport{o.Base, retry, o.Gates}, nil
+	return &Transport{o.Base, retry, o.Gates, o.Hedge, o.Tokens, o.Name, o.Observer}, nil
 }
 
 // RoundTrip sends a request. Errors of gates wrap resilience.ErrRefused.
@@ -52,8 +73,10 @@ func (t *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 		ctx = resilience.Unsafe(ctx)
 	}
 	x := &exchange{transport: t, request: request}
-	response, err := resilience.Do(ctx, t.retry, x.try)
-	if !x.used && request.Body != nil {
+	response, err := resilience.Watch(ctx, t.observer, t.name, func(ctx context.Context) (*http.Response, error) {
+		return resilience.Do(ctx, t.retry, x.try)
+	})
+	if !x.takeBody() && request.Body != nil {
 		_ = request.Body.Close() // a RoundTripper closes the body whatever happens
 	}
 	if response != nil && err != nil && request.Context().Err() != nil { // nobody is there to read it
@@ -82,18 +105,77 @@ func idempotent(r *http.Request) bool {
 type exchange struct {
 	transport *Transport
 	request   *http.Request
-	used      bool           // the request's own body has been handed on
+	used      atomic.Bool    // the request's own body has been handed on
 	last      *http.Response // of the try before
 }
 
-// try sends the request once. With an error of its own status it also returns the answer.
+// takeBody says whether somebody has taken the request's own body already.
+func (x *exchange) takeBody() (before bool) { return x.used.Swap(true) }
+
+// try sends the request once, or twice where it is hedged. With an error of its own status it also returns the answer.
 func (x *exchange) try(ctx context.Context) (*http.Response, error) {
 	if x.last != nil { // so that its connection can be used again
 		_, _ = io.CopyN(io.Discard, x.last.Body, 64<<10)
 		_ = x.last.Body.Close()
 		x.last = nil
 	}
-	return resilience.Guard(ctx, x.send, x.transport.gates...)
+	var response *http.Response
+	var err error
+	if x.transport.hedge == nil || x.once() {
+		response, err = x.pass(ctx)
+	} else {
+		response, err = x.race(ctx)
+	}
+	if err != nil {
+		x.last = response
+	}
+	return response, err
+}
+
+// once says whether the body cannot be had a second time.
+func (x *exchange) once() bool {
+	return x.request.Body != nil && x.request.Body != http.NoBody && x.request.GetBody == nil
+}
+
+// pass sends the request through the gates.
+func (x *exchange) pass(ctx context.Context) (*http.Response, error) {
+	t := x.transport
+	response, err := resilience.Guard(ctx, x.send, t.gates...)
+	if t.observer != nil && errors.Is(err, resilience.ErrRefused) {
+		t.observer(ctx, resilience.Event{Kind: resilience.EventRefusal, Name: t.name, Err: err, Attempt: resilience.AttemptOf(ctx)})
+	}
+	return response, err
+}
+
+// race sends the request a second time when it takes long. The hedge knows of errors only; the answers that go with them are
+// kept aside, and all but the one that is returned are closed.
+func (x *exchange) race(ctx context.Context) (*http.Response, error) {
+	var mu sync.Mutex
+	var failed []*http.Response
+	over := false
+	response, err := resilience.Race(ctx, x.transport.hedge, func(ctx context.Context) (*http.Response, error) {
+		response, err := x.pass(ctx)
+		if err == nil || response == nil {
+			return response, err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if over {
+			_ = response.Body.Close()
+			return nil, err
+		}
+		failed = append(failed, response)
+		return response, err
+	}, func(late *http.Response) { _ = late.Body.Close() })
+	mu.Lock()
+	defer mu.Unlock()
+	over = true
+	for _, r := range failed {
+		if r != response {
+			_ = r.Body.Close()
+		}
+	}
+	return response, err
 }
 
 func (x *exchange) send(ctx context.Context) (*http.Response, error) {
@@ -105,7 +187,7 @@ func (x *exchange) send(ctx context.Context) (*http.Response, error) {
 		cancel()
 		return nil, resilience.Permanent(err)
 	}
-	setHeaders(ctx, request.Header)
+	setHeaders(ctx, request.Header, x.transport.sign)
 	stop := context.AfterFunc(ctx, cancel)
 	response, err := x.transport.base.RoundTrip(request)
 	if !stop() && err == nil {
@@ -121,7 +203,6 @@ func (x *exchange) send(ctx context.Context) (*http.Response, error) {
 	}
 	response.Body = closing(response.Body, cancel)
 	if err = statusError(response.StatusCode, response.Header); err != nil {
-		x.last = response
 		return response, x.explain(err)
 	}
 	return response, nil
@@ -131,8 +212,7 @@ func (x *exchange) send(ctx context.Context) (*http.Response, error) {
 func (x *exchange) body(request *http.Request) error {
 	switch {
 	case request.Body == nil || request.Body == http.NoBody:
-	case !x.used:
-		x.used = true
+	case !x.takeBody():
 	case x.request.GetBody == nil:
 		return errors.New("the body of a request without GetBody cannot be sent again")
 	default:
@@ -147,7 +227,7 @@ func (x *exchange) body(request *http.Request) error {
 
 // explain adds what the retry has to know of an error.
 func (x *exchange) explain(err error) error {
-	if x.used && x.request.GetBody == nil {
+	if x.once() && x.used.Load() {
 		return resilience.Permanent(err) // the body is used up
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {

@@ -1,0 +1,176 @@
+// Package guard is a small process beside the node: it stops the database where the node process dies or hangs, so that
+// a primary never outlives the authority that its node had. The node tells it over a pipe for how long from now all is
+// well; when that time is over, or the pipe closes without a word, it ends the postmaster of one data directory: at
+// once, then by force.
+//
+// It decides nothing else, keeps nothing on disk, and touches no process that it cannot prove to be that postmaster.
+package guard
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/backstay/backstay/internal/act/postgres/postmaster"
+)
+
+// Words of the pipe, one a line. Behind keep stands until when, in milliseconds since the machine started: a line that was
+// read late must not count as if it had just been said.
+const (
+	wordKeep    = "keep"    // all is well until then
+	wordRelease = "release" // the instance needs no guard until the next keep
+)
+
+// Options are what a guard process is told on its command line.
+type Options struct {
+	// DataDir is PostgreSQL's data directory.
+	DataDir string
+	// Patience is how long the postmaster may take to end at once before it is killed; 1 s where zero.
+	Patience time.Duration
+	// Orders is the pipe from the node; Answers, where set, gets a line "ready" at the beginning and one for each stop.
+	Orders  io.Reader
+	Answers io.Writer
+	Log     *slog.Logger
+}
+
+// Run is the guard process. It returns when the pipe is closed or ctx ends, after it did its work: only a release just
+// before lets the postmaster live on.
+func Run(ctx context.Context, o Options) error {
+	if o.Patience == 0 {
+		o.Patience = time.Second
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	// Where memory runs out, others go first; where this is not allowed the guard still does what it can.
+	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("-900"), 0o600)
+	orders, ended := make(chan order), make(chan error, 1)
+	done := make(chan struct{})
+	defer close(done)
+	go func() { ended <- listen(o.Orders, orders, done) }()
+	g := &guard{Options: o}
+	g.say("ready")
+	return g.watch(ctx, orders, ended)
+}
+
+type order struct {
+	release bool
+	until   time.Duration // since boot
+}
+
+// sinceBoot is a clock that is the same for all processes of the machine, and that nobody sets: the first number of
+// /proc/uptime, which goes on while the machine sleeps.
+func sinceBoot() (time.Duration, error) {
+	text, err := os.ReadFile("/proc/uptime")
+	if err != nil {
+		return 0, err
+	}
+	first, _, _ := strings.Cut(string(text), " ")
+	return time.ParseDuration(first + "s")
+}
+
+// listen turns lines into orders until the pipe ends.
+func listen(r io.Reader, orders chan<- order, done <-chan struct{}) error {
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		word, rest, _ := strings.Cut(lines.Text(), " ")
+		var o order
+		switch word {
+		case wordRelease:
+			o.release = true
+		case wordKeep:
+			ms, err := strconv.ParseInt(rest, 10, 64)
+			if err != nil || ms < 0 {
+				return fmt.Errorf("the node said %q", lines.Text())
+			}
+			o.until = time.Duration(ms) * time.Millisecond
+		default:
+			return fmt.Errorf("the node said %q", lines.Text())
+		}
+		select {
+		case orders <- o:
+		case <-done:
+			return nil
+		}
+	}
+	return lines.Err()
+}
+
+type guard struct {
+	Options
+	armed bool
+	known *postmaster.Process // as it was while all was well
+}
+
+func (g *guard) watch(ctx context.Context, orders <-chan order, ended <-chan error) error {
+	alarm := time.NewTimer(time.Hour)
+	alarm.Stop()
+	defer alarm.Stop()
+	for {
+		select {
+		case o := <-orders:
+			if g.armed = !o.release; !g.armed {
+				alarm.Stop()
+				continue
+			}
+			now, err := sinceBoot()
+			if err != nil {
+				return err
+			}
+			alarm.Reset(max(0, o.until-now))
+			g.learn()
+		case <-alarm.C:
+			g.stop("the node has not renewed its authority in time")
+		case err := <-ended:
+			if g.armed {
+				g.stop("the node process is gone")
+			}
+			return err
+		case <-ctx.Done():
+			if g.armed {
+				g.stop("the guard was told to end while it was needed")
+			}
+			return nil
+		}
+	}
+}
+
+// learn remembers the postmaster, so that it is found even where its lock file is removed later.
+func (g *guard) learn() {
+	if g.known != nil && g.known.Alive() {
+		return
+	}
+	g.known = nil
+	if p, err := postmaster.Find(g.DataDir); err == nil {
+		g.known = &p
+	}
+}
+
+// stop ends the postmaster that was known, and another one that runs on the data now.
+func (g *guard) stop(why string) {
+	began := time.Now()
+	g.learn()
+	for g.known != nil {
+		p := *g.known
+		forced := p.Stop(context.Background(), syscall.SIGQUIT, g.Patience)
+		g.Log.Warn("the postmaster was stopped", "why", why, "pid", p.PID, "forced", forced, "took", time.Since(began))
+		g.say(fmt.Sprintf("stopped %d: %s", p.PID, why))
+		if p.Alive() {
+			return // not even SIGKILL ended it: it sleeps in the kernel, and cannot answer anybody
+		}
+		g.learn()
+	}
+}
+
+func (g *guard) say(line string) {
+	if g.Answers != nil {
+		fmt.Fprintln(g.Answers, line)
+	}
+}

@@ -2,7 +2,6 @@ package cache
 
 import (
 	"context"
-	"hash/maphash"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -278,59 +277,3 @@ func (c *Cache) OnError(q *Query) *Entry {
 	}
 	return nil
 }
-
-// Invalidate forgets what an answer to a request that changes things makes outdated: the resource itself, and those that Location and
-// Content-Location name on the same host (RFC 9111, section 4.4).
-func (c *Cache) Invalidate(q *Query, res *http1.Response) {
-	if q.Request.Verb.Safe() || res.Status < 200 || res.Status >= 400 {
-		return
-	}
-	c.forget(q.key)
-	for i := range res.Fields {
-		if f := &res.Fields[i]; f.ID == http1.Location || f.ID == http1.Unknown && http1.EqualFold(f.Name, "content-location") {
-			if key := q.resolve(f.Value); key != nil {
-				c.forget(key)
-			}
-		}
-	}
-}
-
-// forget removes all variants of a resource, and what is being written of it.
-func (c *Cache) forget(key []byte) {
-	c.mu.Lock()
-	c.epochs[hashOf(key)%epochs]++
-	if r := c.memory.resources[string(key)]; r != nil {
-		for len(r.slots) > 0 {
-			c.memory.remove(r.slots[0])
-		}
-	}
-	c.mu.Unlock()
-	if d := c.disk.Load(); d != nil {
-		d.forget(string(key))
-	}
-}
-
-// Purge forgets everything.
-func (c *Cache) Purge() {
-	c.mu.Lock()
-	for i := range c.epochs {
-		c.epochs[i]++
-	}
-	for _, r := range c.memory.resources {
-		for len(r.slots) > 0 {
-			c.memory.remove(r.slots[0])
-		}
-	}
-	c.mu.Unlock()
-	if d := c.disk.Load(); d != nil {
-		d.purge()
-	}
-}
-
-func (c *Cache) epoch(key []byte) uint32 {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return c.epochs[hashOf(key)%epochs]
-}
-
-func hashOf(key []byte) uint64 { return maphash.Bytes(ghostSeed, key) }

@@ -1,17 +1,12 @@
 package cache
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
-	"io"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -116,32 +111,70 @@ func (d *disk) signal() {
 }
 
 // put has an entry written some time soon. What was there of its variant is outdated from now on. Where too much waits already, it is not written.
-func (d *disk) put(e *Entry) {
-	id := idOf(e)
+// What is returned is to be erased.
+func (d *disk) put(e *Entry, id string) (old []string) {
 	d.mu.Lock()
-	old := d.outdate(id)
-	full := d.held+e.cost > d.most || time.Now().Before(d.rest)
-	if !full {
-		p := &pending{entry: e, id: id}
-		d.queue = append(d.queue, p)
-		d.waiting[id] = p
-		d.held += e.cost
-		d.signal()
+	defer d.mu.Unlock()
+	old = d.outdate(id)
+	if d.held+e.cost > d.most || time.Now().Before(d.rest) {
+		return old
 	}
-	d.mu.Unlock()
-	if old && full {
-		_ = os.Remove(d.path(id)) // it is out of the index: at worst it comes back, outdated, after a restart
-	}
+	p := &pending{entry: e, id: id}
+	d.queue = append(d.queue, p)
+	d.waiting[id] = p
+	d.held += e.cost
+	d.signal()
+	return old
 }
 
-// drop forgets the entry's variant.
-func (d *disk) drop(e *Entry) {
-	id := idOf(e)
+// drop forgets a variant. What is returned is to be erased.
+func (d *disk) drop(id string) (old []string) {
 	d.mu.Lock()
-	old := d.outdate(id)
-	d.mu.Unlock()
-	if old {
-		_ = os.Remove(d.path(id)) // as above
+	defer d.mu.Unlock()
+	return d.outdate(id)
+}
+
+// forget forgets all variants of a key. What is returned is to be erased: they must not come back after a crash.
+func (d *disk) forget(key string) (old []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lose(key)
+	for _, f := range slices.Clone(d.byKey[key]) {
+		d.unlist(f)
+		old = append(old, f.id)
+	}
+	for id, p := range d.waiting {
+		if p.entry.key == key {
+			p.cancelled = true
+			delete(d.waiting, id)
+		}
+	}
+	return old
+}
+
+// purge forgets everything. What is returned is to be erased.
+func (d *disk) purge() (old []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, f := range d.byID {
+		d.unlist(f)
+		old = append(old, f.id)
+	}
+	for _, p := range d.waiting {
+		p.cancelled = true
+	}
+	clear(d.waiting)
+	return old
+}
+
+// erase removes files that are out of the index, unless they were written anew meanwhile. Where that fails, the next scan finds what is left.
+func (d *disk) erase(ids []string) {
+	for _, id := range ids {
+		d.mu.Lock()
+		if d.byID[id] == nil {
+			_ = os.Remove(d.path(id))
+		}
+		d.mu.Unlock()
 	}
 }
 
@@ -152,54 +185,18 @@ func (d *disk) lose(name string) {
 	}
 }
 
-// outdate takes a variant out of the index and cancels its writing. It reports whether there is a file.
-func (d *disk) outdate(id string) bool {
+// outdate takes a variant out of the index and cancels its writing.
+func (d *disk) outdate(id string) (old []string) {
 	d.lose(id)
 	if p := d.waiting[id]; p != nil {
 		p.cancelled = true
 		delete(d.waiting, id)
 	}
-	f := d.byID[id]
-	if f != nil {
+	if f := d.byID[id]; f != nil {
 		d.unlist(f)
+		old = []string{id}
 	}
-	return f != nil
-}
-
-// forget removes all variants of a key, from the disk itself too: they must not come back after a crash.
-func (d *disk) forget(key string) {
-	d.mu.Lock()
-	d.lose(key)
-	files := slices.Clone(d.byKey[key])
-	for _, f := range files {
-		d.unlist(f)
-	}
-	for id, p := range d.waiting {
-		if p.entry.key == key {
-			p.cancelled = true
-			delete(d.waiting, id)
-		}
-	}
-	d.mu.Unlock()
-	for _, f := range files {
-		_ = os.Remove(d.path(f.id)) // as above
-	}
-}
-
-func (d *disk) purge() {
-	d.mu.Lock()
-	keys := make([]string, 0, len(d.byKey))
-	for key := range d.byKey {
-		keys = append(keys, key)
-	}
-	for _, p := range d.waiting {
-		p.cancelled = true
-	}
-	clear(d.waiting)
-	d.mu.Unlock()
-	for _, key := range keys {
-		d.forget(key)
-	}
+	return old
 }
 
 // list adds a file to the index.
@@ -251,7 +248,7 @@ func (d *disk) load(f *file, o *Options) *Entry {
 	b, err := os.ReadFile(d.path(f.id))
 	var e *Entry
 	if err == nil {
-		e, err = decode(b, o.Heuristic, time.Now())
+		e, err = decode(b, o, time.Now())
 	}
 	if err == nil && (e.key != f.key || e.hidden != f.hidden || !slices.Equal(e.by, f.by)) {
 		return nil // it was written anew meanwhile
@@ -267,229 +264,9 @@ func (d *disk) load(f *file, o *Options) *Entry {
 	d.mu.Unlock()
 	if !gone {
 		d.log.Warn("a cache file could not be read and was removed", "file", d.path(f.id), "error", err)
-		_ = os.Remove(d.path(f.id)) // it is out of the index
+		d.erase([]string{f.id})
 	}
 	return nil
-}
-
-// run finds what is there, then writes what comes until ctx is done; what waits then is still written.
-func (d *disk) run(ctx context.Context) error {
-	d.scan(ctx)
-	for {
-		for p := d.next(); p != nil; p = d.next() {
-			d.write(p)
-		}
-		select {
-		case <-d.wake:
-		case <-ctx.Done():
-			for p := d.next(); p != nil; p = d.next() {
-				d.write(p)
-			}
-			return nil
-		}
-	}
-}
-
-// next takes the next entry to be written.
-func (d *disk) next() *pending {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for len(d.queue) > 0 {
-		p := d.queue[0]
-		d.queue = d.queue[1:]
-		if !p.cancelled {
-			return p
-		}
-		d.held -= p.entry.cost
-	}
-	d.queue = nil
-	return nil
-}
-
-func (d *disk) write(p *pending) {
-	f := &file{id: p.id, key: p.entry.key, hidden: p.entry.hidden, by: p.entry.by}
-	parts := encode(p.entry)
-	for _, b := range parts {
-		f.size += int64(len(b))
-	}
-	f.size = (f.size + block - 1) / block * block
-	if !d.makeRoom(f.size) {
-		d.done(p, f, "", errTooSmall)
-		return
-	}
-	name, err := d.writeFile(parts)
-	d.done(p, f, name, err)
-}
-
-var errTooSmall = errors.New("the entry is larger than all the files may be")
-
-// done lists a file that was written, unless it was outdated meanwhile.
-func (d *disk) done(p *pending, f *file, name string, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.held -= p.entry.cost
-	if err != errTooSmall {
-		d.used -= f.size // what makeRoom took; list counts it again
-	}
-	if err == nil && !p.cancelled {
-		if err = os.MkdirAll(filepath.Dir(d.path(p.id)), 0o700); err == nil {
-			err = os.Rename(name, d.path(p.id)) // under the lock, so that nobody outdates it in between
-		}
-		if err == nil {
-			delete(d.waiting, p.id)
-			d.list(f)
-			if d.failed {
-				d.failed = false
-				d.log.Info("cache files are written again", "dir", d.dir)
-			}
-			return
-		}
-	}
-	if name != "" {
-		_ = os.Remove(name) // scan would remove it too
-	}
-	if d.waiting[p.id] == p {
-		delete(d.waiting, p.id)
-	}
-	if err == nil || err == errTooSmall {
-		return
-	}
-	d.rest = time.Now().Add(restAfter)
-	if !d.failed {
-		d.failed = true
-		d.log.Warn("cache files cannot be written; answers are kept in memory only until that works again", "dir", d.dir, "error", err)
-	}
-}
-
-// makeRoom throws files out until one of this size fits, and takes the room.
-func (d *disk) makeRoom(size int64) bool {
-	d.mu.Lock()
-	var old []string
-	for size <= d.limit && (d.used+size > d.limit || len(d.byID) >= mostFiles) && len(d.order) > 0 {
-		f := d.order[0]
-		d.order = d.order[1:]
-		switch {
-		case f.gone:
-		case f.read:
-			f.read = false
-			d.order = append(d.order, f)
-		default:
-			old = append(old, f.id)
-			d.unlist(f)
-		}
-	}
-	fits := d.used+size <= d.limit
-	if fits {
-		d.used += size
-	}
-	d.mu.Unlock()
-	for _, id := range old {
-		_ = os.Remove(d.path(id)) // a file that stays is found by the next start, and removed then
-	}
-	return fits
-}
-
-// writeFile writes a file under a name of its own.
-func (d *disk) writeFile(parts [][]byte) (name string, err error) {
-	if err := os.MkdirAll(d.dir, 0o700); err != nil {
-		return "", err
-	}
-	f, err := os.CreateTemp(d.dir, temporary)
-	if err != nil {
-		return "", err
-	}
-	for _, p := range parts {
-		if err == nil {
-			_, err = f.Write(p)
-		}
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	return f.Name(), err
-}
-
-// scan fills the index with what is there, the oldest first, and removes what is no entry.
-func (d *disk) scan(ctx context.Context) {
-	type found struct {
-		file *file
-		at   time.Time
-	}
-	var all []found
-	_ = filepath.WalkDir(d.dir, func(path string, entry fs.DirEntry, err error) error { // what cannot be walked is not there
-		if err != nil || entry.IsDir() || ctx.Err() != nil {
-			return ctx.Err()
-		}
-		info, err := entry.Info()
-		if err != nil || !info.Mode().IsRegular() {
-			return nil
-		}
-		f, err := d.inspect(path, info)
-		if err != nil {
-			if strings.HasPrefix(entry.Name(), temporary) || len(entry.Name()) == 32 {
-				_ = os.Remove(path) // half written, or damaged
-			}
-			return nil
-		}
-		all = append(all, found{f, info.ModTime()})
-		return nil
-	})
-	slices.SortFunc(all, func(a, b found) int { return a.at.Compare(b.at) })
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, a := range all {
-		_, lostKey := d.lost[a.file.key]
-		_, lostID := d.lost[a.file.id]
-		switch {
-		case d.byID[a.file.id] != nil || d.waiting[a.file.id] != nil: // written anew
-		case lostKey || lostID:
-			_ = os.Remove(d.path(a.file.id)) // the next scan would find it again
-		default:
-			d.list(a.file)
-		}
-	}
-	d.lost = nil
-	for (d.used > d.limit || len(d.byID) > mostFiles) && len(d.order) > 0 {
-		f := d.order[0]
-		d.order = d.order[1:]
-		if !f.gone {
-			d.unlist(f)
-			_ = os.Remove(d.path(f.id)) // the next scan would
-		}
-	}
-}
-
-// inspect reads the header of a file, and sees whether the file has the size and the name that follow from it.
-func (d *disk) inspect(path string, info fs.FileInfo) (*file, error) {
-	r, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	b := make([]byte, min(info.Size(), 4096))
-	if _, err := io.ReadFull(r, b); err != nil {
-		return nil, err
-	}
-	n, err := headerLength(b)
-	if err != nil {
-		return nil, err
-	}
-	if n > len(b) {
-		b = append(b, make([]byte, n-len(b))...)
-		if _, err := io.ReadFull(r, b[4096:]); err != nil {
-			return nil, err
-		}
-	}
-	h, err := parseHeader(b)
-	if err != nil {
-		return nil, err
-	}
-	id := idOf(&Entry{key: h.key, hidden: h.hidden, by: h.by})
-	if d.path(id) != path || info.Size() != int64(n)+h.head+h.body+4 {
-		return nil, errFile
-	}
-	size := (info.Size() + block - 1) / block * block
-	return &file{id: id, key: h.key, hidden: h.hidden, by: h.by, size: size}, nil
 }
 
 func (d *disk) usage(u *Usage) {

@@ -118,33 +118,10 @@ func heuristically(status int) bool {
 // A clock is what is known about the times of an answer.
 type clock struct{ requested, received time.Time }
 
-// measure works out age and lifetime of an answer from its head.
-func (e *Entry) measure(fields []http1.Field, says *Directives, at clock, heuristic float64, plain bool) {
+// measure works out age and lifetime of an answer from its head. A lifetime is guessed only where guess allows it, as a share of the answer's age.
+func (e *Entry) measure(fields []http1.Field, says *Directives, at clock, guess float64) {
 	e.requested, e.received = at.requested, at.received
-	e.dated = at.received
-	dated := false
-	var expires []byte
-	expiry := 0
-	for i := range fields {
-		f := &fields[i]
-		switch f.ID {
-		case http1.Date:
-			if t, ok := parseDate(f.Value, at.received); ok && !dated {
-				e.dated, dated = t, true
-			}
-		case http1.Expires:
-			expires = f.Value
-			expiry++
-		case http1.LastModified:
-			if t, ok := parseDate(f.Value, at.received); ok && e.modified.IsZero() {
-				e.modified = t
-			}
-		case http1.ETag:
-			if e.etag == "" {
-				e.etag = string(f.Value)
-			}
-		}
-	}
+	expires, expiries := e.readDates(fields, at.received)
 	delay := max(0, at.received.Sub(at.requested))
 	e.initialAge = max(at.received.Sub(e.dated), max(0, e.ageValue)+delay)
 	e.mustAsk = says.has(noCache)
@@ -158,14 +135,44 @@ func (e *Entry) measure(fields []http1.Field, says *Directives, at clock, heuris
 		e.lifetime = says.sMaxAge
 	case says.has(maxAge):
 		e.lifetime = says.maxAge
-	case expiry > 0:
+	case expiries > 1:
 		e.lifetime = 0
-		if t, ok := parseDate(expires, at.received); ok && expiry == 1 {
+	case expiries == 1:
+		if t, ok := parseDate(expires, at.received); ok {
 			e.lifetime = min(max(0, t.Sub(e.dated)), forever)
 		}
-	case plain && (heuristically(e.Status) || says.has(public)) && !e.modified.IsZero() && e.modified.Before(e.dated):
-		e.lifetime = min(time.Duration(float64(e.dated.Sub(e.modified))*heuristic), heuristicLimit)
+	case heuristically(e.Status) || says.has(public):
+		if !e.modified.IsZero() && e.modified.Before(e.dated) {
+			e.lifetime = min(time.Duration(float64(e.dated.Sub(e.modified))*guess), heuristicLimit)
+		}
 	}
+}
+
+// readDates takes dates and validators off a head. Of a field that may be there once the first counts.
+func (e *Entry) readDates(fields []http1.Field, received time.Time) (expires []byte, expiries int) {
+	dated := false
+	e.dated = received
+	for i := range fields {
+		f := &fields[i]
+		switch f.ID {
+		case http1.Date:
+			if t, ok := parseDate(f.Value, received); ok && !dated {
+				e.dated, dated = t, true
+			}
+		case http1.Expires:
+			expires = f.Value
+			expiries++
+		case http1.LastModified:
+			if t, ok := parseDate(f.Value, received); ok && e.modified.IsZero() {
+				e.modified = t
+			}
+		case http1.ETag:
+			if e.etag == "" {
+				e.etag = string(f.Value)
+			}
+		}
+	}
+	return expires, expiries
 }
 
 // parseAge reads the Age fields. An age that cannot be read, or was given twice, says that something on the way is broken: such an answer counts

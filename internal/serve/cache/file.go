@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"strings"
 	"time"
 
 	"github.com/backstay/backstay/internal/serve/http1"
@@ -142,7 +143,7 @@ func encode(e *Entry) [][]byte {
 }
 
 // decode makes an entry of a whole file. Its head is parsed again, so that age and lifetime follow from what was sent.
-func decode(b []byte, heuristic float64, now time.Time) (*Entry, error) {
+func decode(b []byte, o *Options, now time.Time) (*Entry, error) {
 	h, err := parseHeader(b)
 	if err != nil {
 		return nil, err
@@ -168,17 +169,7 @@ func decode(b []byte, heuristic float64, now time.Time) (*Entry, error) {
 		return nil, errFile
 	}
 	says := ParseDirectives(res.Fields)
-	plain := !http1.HasToken(res.Get(http1.Pragma), "no-cache") && !hasQuery(h.key)
-	e.measure(res.Fields, &says, clock{h.requested, h.received}, heuristic, plain)
+	e.measure(res.Fields, &says, clock{h.requested, h.received}, guess(o, &res, strings.Contains(h.key, "?")))
 	e.weigh()
 	return e, nil
-}
-
-func hasQuery(key string) bool {
-	for i := range len(key) {
-		if key[i] == '?' {
-			return true
-		}
-	}
-	return false
 }

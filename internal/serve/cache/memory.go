@@ -110,17 +110,13 @@ func (m *memory) put(e *Entry) bool {
 		m.drop(e)
 		return false
 	}
+	if s := m.sameVariant(e); s != nil {
+		m.replace(s, e)
+		return m.fit(0)
+	}
 	r := m.resources[e.key]
-	if r != nil {
-		for _, s := range r.slots {
-			if s.entry.sameVariant(e) {
-				m.replace(s, e)
-				return m.fit(0)
-			}
-		}
-		if len(r.slots) >= maxVariants {
-			m.remove(oldest(r))
-		}
+	if r != nil && len(r.slots) >= maxVariants {
+		m.remove(oldest(r))
 	}
 	if !m.fit(e.cost) {
 		return false
@@ -172,14 +168,21 @@ func (m *memory) replace(s *slot, e *Entry) {
 
 // drop removes what is stored of an entry's variant.
 func (m *memory) drop(e *Entry) {
+	if s := m.sameVariant(e); s != nil {
+		m.remove(s)
+	}
+}
+
+// sameVariant is the slot of the entry's variant, nil without one.
+func (m *memory) sameVariant(e *Entry) *slot {
 	if r := m.resources[e.key]; r != nil {
 		for _, s := range r.slots {
 			if s.entry.sameVariant(e) {
-				m.remove(s)
-				return
+				return s
 			}
 		}
 	}
+	return nil
 }
 
 func (m *memory) remove(s *slot) {

@@ -1,8 +1,6 @@
 package cache
 
 import (
-	"bytes"
-	"net/url"
 	"time"
 
 	"github.com/backstay/backstay/internal/serve/http1"
@@ -38,7 +36,7 @@ func (c *Cache) Begin(q *Query, res *http1.Response, requested, received time.Ti
 		return nil, why
 	}
 	e := &Entry{key: string(q.key), hidden: string(q.Hidden), by: by, Status: res.Status, ageValue: parseAge(res.Fields)}
-	e.measure(res.Fields, &says, clock{requested, received}, o.Heuristic, guessable(q, res))
+	e.measure(res.Fields, &says, clock{requested, received}, guess(o, res, q.Request.Query != nil))
 	if !useful(e, o) {
 		return nil, "no-use"
 	}
@@ -67,21 +65,18 @@ func (c *Cache) Begin(q *Query, res *http1.Response, requested, received time.Ti
 
 // outdate forgets the answer that is stored for the request.
 func (c *Cache) outdate(q *Query) {
-	e, _ := c.find(q)
-	if e == nil {
-		return
-	}
-	c.mu.Lock()
-	c.memory.drop(e)
-	c.mu.Unlock()
-	if d := c.disk.Load(); d != nil {
-		d.drop(e)
+	if e, _ := c.find(q); e != nil {
+		c.install(e, q.epoch, 0, false)
 	}
 }
 
-// guessable says whether a lifetime may be guessed where the answer gives none. What has a query was made for it, as a rule.
-func guessable(q *Query, res *http1.Response) bool {
-	return q.Request.Query == nil && !http1.HasToken(res.Get(http1.Pragma), "no-cache")
+// guess is the share of an answer's age for which it counts as fresh though it says nothing of that. What has a query was made for it, as a
+// rule, and gets none.
+func guess(o *Options, res *http1.Response, query bool) float64 {
+	if query || http1.HasToken(res.Get(http1.Pragma), "no-cache") {
+		return 0
+	}
+	return o.Heuristic
 }
 
 // useful says whether the entry will ever be given.
@@ -223,160 +218,40 @@ func (w *Writer) Commit() Outcome {
 	}
 	w.lost = true
 	e.weigh()
-	c.mu.Lock()
-	c.memory.writing -= w.reserved
-	stored := c.epochs[hashOf([]byte(e.key))%epochs] == w.epoch && c.memory.put(e)
-	c.mu.Unlock()
-	return c.outcome(e, stored)
+	return c.install(e, w.epoch, w.reserved, true)
 }
 
-// outcome passes what was stored on to the files, and says what those who wait are told.
-func (c *Cache) outcome(e *Entry, stored bool) Outcome {
-	if d := c.disk.Load(); d != nil {
-		if stored {
-			d.put(e)
-		} else {
-			d.drop(e)
-		}
+// install stores an entry in both tiers, in the place of what was there of its variant, and gives back what was reserved for it; or only removes what
+// was there. The outcome is what those who wait are told.
+func (c *Cache) install(e *Entry, epoch uint32, reserved int64, wanted bool) Outcome {
+	d, id := c.disk.Load(), ""
+	if d != nil {
+		id = idOf(e)
+	}
+	var old []string
+	c.mu.Lock()
+	c.memory.writing -= reserved
+	if s := c.memory.sameVariant(e); wanted && s != nil && s.entry.requested.After(e.requested) {
+		c.mu.Unlock() // an answer to a question that was asked later is there already
+		return Passed
+	}
+	stored := wanted && c.epochs[hashOf([]byte(e.key))%epochs] == epoch && c.memory.put(e)
+	if !stored {
+		c.memory.drop(e)
+	}
+	switch { // under the lock: a change that comes in between would be undone
+	case d == nil:
+	case stored:
+		old = d.put(e, id)
+	default:
+		old = d.drop(id)
+	}
+	c.mu.Unlock()
+	if d != nil {
+		d.erase(old)
 	}
 	if !stored || !e.Fresh(time.Now()) {
 		return Passed
 	}
 	return Stored
-}
-
-// Freshen takes in a 304 to a question about e, or the head of a 200 to HEAD (RFC 9111, sections 4.3.4 and 4.3.5). It returns the entry as it is
-// from now on, which is what the client gets, and is e itself where the answer is not about it.
-func (c *Cache) Freshen(q *Query, e *Entry, res *http1.Response, requested, received time.Time) (*Entry, Outcome) {
-	if tag := res.Get(http1.ETag); tag != nil && (e.etag == "" || string(bytes.TrimPrefix(tag, []byte("W/"))) != trimWeak(e.etag)) {
-		return e, Passed
-	}
-	o := c.options.Load()
-	n := &Entry{key: e.key, hidden: e.hidden, by: e.by, Status: e.Status, body: e.body, size: e.size, ageValue: parseAge(res.Fields)}
-	n.head = e.merge(res, o.SetCookie, received)
-	var merged http1.Response
-	if k, err := merged.Parse(append(bytes.Clone(n.head), '\r', '\n'), storedLimits, http1.HEAD); err != nil || k == 0 {
-		return e, Passed
-	}
-	says := ParseDirectives(merged.Fields)
-	n.measure(merged.Fields, &says, clock{requested, received}, o.Heuristic, guessable(q, &merged))
-	n.weigh()
-	keep := !says.has(noStore|private) && useful(n, o)
-	c.mu.Lock()
-	stored := keep && c.epochs[hashOf(q.key)%epochs] == q.epoch && c.memory.put(n)
-	if !stored {
-		c.memory.drop(n)
-	}
-	c.mu.Unlock()
-	return n, c.outcome(n, stored)
-}
-
-// storedLimits are for heads that passed narrower ones before.
-var storedLimits = http1.Limits{Head: 1 << 24, Fields: 1 << 16}
-
-// notUpdated are the fields that belong to the stored body (RFC 9111, section 3.2).
-var notUpdated = http1.SetOf(http1.ContentLength, http1.ContentEncoding, http1.ContentRange, http1.ETag)
-
-// merge is the stored head with the fields of a newer one in place of its own.
-func (e *Entry) merge(res *http1.Response, cookies bool, received time.Time) []byte {
-	says := ParseDirectives(res.Fields)
-	undated := !res.Present.Has(http1.Date)
-	newer := func(name []byte) bool {
-		if undated && is(name, "date") {
-			return true
-		}
-		for i := range res.Fields {
-			if f := &res.Fields[i]; http1.EqualFold(f.Name, name) && updates(f, &says, cookies) {
-				return true
-			}
-		}
-		return false
-	}
-	head := append([]byte(nil), e.head[:len(e.head)-len(e.lines())]...)
-	for rest := e.lines(); len(rest) > 0; {
-		n := bytes.IndexByte(rest, '\n') + 1
-		if name, _, _ := bytes.Cut(rest[:n], []byte{':'}); !newer(name) {
-			head = append(head, rest[:n]...)
-		}
-		rest = rest[n:]
-	}
-	for i := range res.Fields {
-		if f := &res.Fields[i]; updates(f, &says, cookies) {
-			head = http1.AppendField(head, f.Name, f.Value)
-		}
-	}
-	if undated {
-		head = append(head, "Date: "...)
-		head = append(appendDate(head, received), '\r', '\n')
-	}
-	return head
-}
-
-func updates(f *http1.Field, says *Directives, cookies bool) bool {
-	return storedField(f, says, cookies) && (f.ID == http1.Unknown || !notUpdated.Has(f.ID)) && !is(f.Name, "content-md5")
-}
-
-// SeenHead takes in the answer to a HEAD request that went to the origin: what is stored is freshened by it, or forgotten where it differs.
-func (c *Cache) SeenHead(q *Query, res *http1.Response, requested, received time.Time) {
-	c.mu.RLock()
-	s := c.memory.find(q)
-	var e *Entry
-	if s != nil {
-		e = s.entry
-	}
-	c.mu.RUnlock()
-	switch {
-	case e == nil || q.Request.Verb != http1.HEAD:
-	case res.Status == 200 && e.sameAs(res, received):
-		_, _ = c.Freshen(q, e, res, requested, received)
-	case res.Status == 200 || res.Status == 404 || res.Status == 410:
-		c.forget(q.key)
-	}
-}
-
-// sameAs says whether a head can be of the stored answer: whatever tells them apart is equal.
-func (e *Entry) sameAs(res *http1.Response, now time.Time) bool {
-	if tag := res.Get(http1.ETag); tag != nil && string(tag) != e.etag {
-		return false
-	}
-	if v := res.Get(http1.LastModified); v != nil {
-		if t, ok := parseDate(v, now); !ok || !t.Equal(e.modified) {
-			return false
-		}
-	}
-	length, ok := parseOffset(res.Get(http1.ContentLength))
-	return !ok || length == e.size
-}
-
-// resolve is the key of a reference in an answer, nil where it leads to another host.
-func (q *Query) resolve(reference []byte) []byte {
-	base, err := url.Parse("http://" + string(q.Request.Host) + string(q.Request.Path))
-	if err != nil {
-		return nil
-	}
-	ref, err := url.Parse(string(reference))
-	if err != nil {
-		return nil
-	}
-	if ref.Scheme == "https" {
-		ref.Scheme = "http" // the key has none
-	}
-	to := base.ResolveReference(ref)
-	if to.Scheme != "http" {
-		return nil
-	}
-	path := to.EscapedPath()
-	if path == "" {
-		path = "/"
-	}
-	var query []byte
-	if to.RawQuery != "" || to.ForceQuery {
-		query = []byte(to.RawQuery)
-	}
-	key := appendKey(nil, []byte(to.Host), []byte(path), query)
-	host := appendKey(nil, q.Request.Host, nil, nil)
-	if !bytes.HasPrefix(key, host) {
-		return nil
-	}
-	return key
 }

@@ -60,10 +60,14 @@ func (d *decoder) shorthand(n *node, p path, v reflect.Value, fields []field, op
 		v.Field(off.index).SetBool(true)
 		return
 	}
+	if word, ok := pick(fields, func(f field) bool { return f.word && f.name == n.text }); ok {
+		v.Field(word.index).SetBool(true)
+		return
+	}
 	short, ok := pick(fields, func(f field) bool { return f.shorthand })
 	_, needs := pick(fields, func(f field) bool { return f.required })
 	switch {
-	case n.shape == truth && n.text == "true" && optional && !needs:
+	case (n.shape == truth && n.text == "true" || n.shape == text && n.text == "on" && !ok) && optional && !needs:
 	case n.shape == empty:
 		d.wrong(n, p, "this has no value", "write {} for its defaults, or take the key out")
 	case ok && n.shape != truth && (n.scalar() || short.typ.Kind() == reflect.Slice):

@@ -16,6 +16,7 @@ import (
 //	config:"shorthand"   a scalar or list in place of the whole struct is this key's value
 //	config:"one"         exactly one of the struct's keys marked so is given
 //	config:"off"         the word off in place of the whole struct makes it true
+//	config:"word"        the key's name in place of the whole struct makes it true
 type field struct {
 	name      string // the key in YAML
 	goName    string
@@ -29,6 +30,7 @@ type field struct {
 	shorthand bool
 	one       bool
 	turnsOff  bool
+	word      bool
 }
 
 // schema is the keys of every struct of the schema. It never changes.
@@ -64,6 +66,7 @@ func readTags(t reflect.Type) []field {
 			f.shorthand = f.shorthand || option == "shorthand"
 			f.one = f.one || option == "one"
 			f.turnsOff = f.turnsOff || option == "off"
+			f.word = f.word || option == "word"
 		}
 		fields = append(fields, f)
 	}
@@ -141,6 +144,8 @@ func elementLabel(item any) string {
 		return strings.Join(item.Names, "+")
 	case Certificate:
 		return item.Cert
+	case Mode:
+		return item.Name
 	}
 	return ""
 }
@@ -154,6 +159,7 @@ var labelKeys = map[reflect.Type][]string{
 	reflect.TypeFor[Route]():       {"name"},
 	reflect.TypeFor[Split]():       {"service"},
 	reflect.TypeFor[Certificate](): {"cert"},
+	reflect.TypeFor[Mode]():        {"name"},
 }
 
 // labelOf names the item of a list of t that n describes.

@@ -109,7 +109,7 @@ func (w *schemaWriter) property(f field) object {
 		if _, needs := pick(fieldsOf(inner), func(f field) bool { return f.required || f.one }); needs {
 			return w.reference(inner)
 		}
-		return object{"anyOf": []any{w.reference(inner), object{"const": true}}}
+		return object{"anyOf": []any{w.reference(inner), object{"enum": []any{true, "on"}}}}
 	}
 	return w.reference(f.typ)
 }
@@ -140,6 +140,9 @@ func (w *schemaWriter) reference(t reflect.Type) object {
 	}
 	if _, ok := pick(fields, func(f field) bool { return f.turnsOff }); ok {
 		forms = append(forms, object{"enum": []any{"off", false}})
+	}
+	if word, ok := pick(fields, func(f field) bool { return f.word }); ok {
+		forms = append(forms, object{"const": word.name})
 	}
 	if len(forms) == 1 {
 		w.defs[t.Name()] = forms[0]

@@ -94,6 +94,9 @@ func forms(fields []field) string {
 		if f.turnsOff {
 			notes = append(notes, "In place of the whole section, the word `off` turns it off.")
 		}
+		if f.word {
+			notes = append(notes, fmt.Sprintf("In place of the whole section, the word `%s` sets just that.", f.name))
+		}
 	}
 	if len(ones) > 1 {
 		notes = append([]string{"Exactly one of " + enumerate(ones) + " is given."}, notes...)

@@ -67,6 +67,55 @@ var referenceExamples = map[string]string{
   - name: reports
     members: [10.0.0.11:8080]
     limit: {concurrency: 50, queue: 200, wait: 3s}
+  - name: web
+    members: [10.0.0.21:8080, 10.0.0.22:8080]
+    limit: adaptive                          # finds the number, and sheds the least important requests first
+`,
+	"Rate": `services:
+  - name: api
+    members: [10.0.0.11:8080]
+    rate: 1000/s                             # short for {requests: 1000/s}
+listeners:
+  - listen: ":80"
+    rate: {requests: 20/s, burst: 100, per: client}
+    routes:
+      - {match: /login, service: api, rate: {requests: 10/m, per: client}}
+      - {match: /v1, service: api, rate: {requests: 50/s, per: header, header: Authorization}}
+      - service: api
+`,
+	"Shed": `services:
+  - name: shop
+    members: [10.0.0.11:8080, 10.0.0.12:8080]
+    shed: on
+listeners:
+  - listen: ":80"
+    routes:
+      - {match: /checkout, service: shop, priority: critical}
+      - {match: /prefetch, service: shop, priority: sheddable}   # refused first
+      - service: shop
+`,
+	"Hedge": `services:
+  - name: search
+    members: [10.0.0.11:8080, 10.0.0.12:8080]
+    hedge: 99%                               # short for {quantile: 99%}
+`,
+	"Fallback": `services:
+  - name: recommendations
+    members: [10.0.0.11:8080]
+    fallback: [{cache: 10m}, {service: bestsellers}, {respond: {status: 200, body: "[]"}}]
+  - name: bestsellers
+    members: [10.0.0.21:8080]
+`,
+	"Mode": `services:
+  - name: recommendations
+    members: [10.0.0.11:8080]
+    limit: adaptive
+modes:
+  - name: recommendations-off
+    when: {shedding: recommendations}
+    service: recommendations
+    respond: {status: 200, body: "[]"}
+  - read-only                                # by hand: backstay degrade read-only on
 `,
 	"Listener": `listeners:
   - name: https

@@ -10,6 +10,8 @@ type Config struct {
 	Services []Service `yaml:"services"`
 	// Listeners are where clients connect.
 	Listeners []Listener `yaml:"listeners"`
+	// Modes are named ways to do less, which begin by themselves under overload, or by hand.
+	Modes []Mode `yaml:"modes"`
 	// Metrics says where Prometheus may scrape this node.
 	Metrics *Metrics `yaml:"metrics"`
 	// AccessLog says which requests leave a line behind.
@@ -54,9 +56,15 @@ type Service struct {
 	Breaker Breaker `yaml:"breaker"`
 	// Limit bounds how many requests are at work at once, and how many wait.
 	Limit *Limit `yaml:"limit"`
+	// Rate bounds how many requests there may be in a time; more are refused with 429.
+	Rate *Rate `yaml:"rate"`
+	// Shed refuses the least important requests first while the service has more to do than it can. It is on where the limit is adaptive, else off.
+	Shed *Shed `yaml:"shed"`
+	// Hedge asks a second member when the first takes unusually long, and takes the answer that comes first.
+	Hedge *Hedge `yaml:"hedge"`
 	// Hold lets requests wait while no member can serve, instead of failing them.
 	Hold Hold `yaml:"hold"`
-	// Fallback is what clients get when the service cannot answer; asked in order.
+	// Fallback is what clients get when the service cannot answer, or answers 500, 502, 503 or 504 in the end; asked in order. Answers 5xx to requests that may have changed something (POST, PUT, DELETE) stay.
 	Fallback []Fallback `yaml:"fallback"`
 	// Cache keeps answers and gives them to others, as HTTP allows (RFC 9111).
 	Cache *Cache `yaml:"cache"`
@@ -274,14 +282,80 @@ type Breaker struct {
 
 // Limit bounds how many requests, or TCP sessions, are at work at once, and how many wait.
 type Limit struct {
-	// Concurrency is how many are at work at once in the whole service.
-	Concurrency int `yaml:"concurrency" required:"true" min:"1" config:"shorthand"`
+	// Concurrency is how many are at work at once in the whole service. Of an adaptive limit it is the most, 1000 where not given.
+	Concurrency int `yaml:"concurrency" min:"0" config:"shorthand"`
+	// Adaptive finds the number by itself: as many as keep the service busy without queueing inside it. The word adaptive in place of the whole section is enough.
+	Adaptive bool `yaml:"adaptive" config:"word"`
+	// Min is the fewest that an adaptive limit goes down to.
+	Min int `yaml:"min" default:"2" min:"1"`
+	// Client is how many of one client (its address) are at work at once; 0 is no bound.
+	Client int `yaml:"client" min:"0"`
 	// Member is how many are at work at once on each member; 0 is no bound.
 	Member int `yaml:"member" min:"0"`
-	// Queue is how many wait for a place; more are refused at once with 503.
+	// Queue is how many wait for a place, the most important first; more are refused at once with 503, the least important first.
 	Queue int `yaml:"queue" default:"100" min:"0"`
 	// Wait is how long one waits at most.
 	Wait Duration `yaml:"wait" default:"1s"`
+}
+
+// Rate bounds requests in a time, with a burst after a rest (token bucket).
+type Rate struct {
+	// Requests is how many there may be: 100/s, 600/m or 1000/h.
+	Requests string `yaml:"requests" required:"true" config:"shorthand"`
+	// Burst is how many may come at once after a rest; those of a tenth of a second, and at least 1, where not given.
+	Burst int `yaml:"burst" min:"0"`
+	// Per says whose requests are counted together: all of them (service), those of one client (its address), or of one value of a header. On a route or listener, service means all that it takes.
+	Per string `yaml:"per" default:"service" enum:"service,client,header"`
+	// Header names the header with per: header, such as Authorization. Requests without it count as one.
+	Header string `yaml:"header"`
+	// Keys is how many clients, or values, are told apart at once; the one that has been quiet for longest makes room.
+	Keys int `yaml:"keys" default:"10000" min:"16" max:"1000000"`
+}
+
+// Shed refuses the least important requests first while the service has more to do than it can, so that the rest keeps its latency. What matters how much is said by priority, on routes and listeners.
+type Shed struct {
+	// Off turns it off; so does the word off in place of the whole section.
+	Off bool `yaml:"off" config:"off"`
+	// Target is how long requests may wait for a place under the limit at all times without that being overload. Without a limit, one that is adaptive is set.
+	Target Duration `yaml:"target" default:"5ms" min:"100us"`
+	// Interval is how often the admission level is adjusted. Waiting for longer than the target throughout an interval is overload.
+	Interval Duration `yaml:"interval" default:"100ms" min:"10ms"`
+}
+
+// Hedge asks a second member when the first takes unusually long. Only requests without a body that may be repeated are hedged; each hedge counts as a retry for the budget.
+type Hedge struct {
+	// Quantile says what is unusual: to take longer than so many of the recent requests.
+	Quantile Percent `yaml:"quantile" default:"99%" min:"50" config:"shorthand"`
+	// Max is how many further members are asked.
+	Max int `yaml:"max" default:"1" min:"1" max:"1"`
+	// After is the least time before another is asked.
+	After Duration `yaml:"after" default:"1ms"`
+}
+
+// Mode is a named way to do less. While it is on, members are told so in the header Backstay-Degraded, and the service, where one is given, is spared: its requests get the mode's answer, or the service's fallback.
+type Mode struct {
+	// Name is how applications and people refer to it, such as recommendations-off.
+	Name string `yaml:"name" required:"true" config:"shorthand"`
+	// When says what turns it on; by hand only (backstay degrade) where not given.
+	When *ModeWhen `yaml:"when"`
+	// Service is spared while the mode is on.
+	Service string `yaml:"service"`
+	// Respond is what its clients get; the service's fallback where not given.
+	Respond *Respond `yaml:"respond"`
+}
+
+// ModeWhen says what turns a mode on. It turns on soon and off late, so that it does not flap.
+type ModeWhen struct {
+	// Shedding is a service that sheds requests.
+	Shedding string `yaml:"shedding" config:"one"`
+	// Breaker is a service whose own breaker, or that of so many of its members, is open.
+	Breaker string `yaml:"breaker" config:"one"`
+	// Level is the share of requests shed, or of breakers open, from which on the mode is asked for; under half of it, it is not any more.
+	Level Percent `yaml:"level" default:"20%" min:"1"`
+	// For is how long that must last to turn it on.
+	For Duration `yaml:"for" default:"1s" min:"100ms"`
+	// Rest is how long it must be over to turn it off.
+	Rest Duration `yaml:"rest" default:"10s" min:"100ms"`
 }
 
 // Hold lets requests wait while no member can serve, instead of failing them.
@@ -298,6 +372,8 @@ type Hold struct {
 type Fallback struct {
 	// Cache gives the last good answer, where one is stored that HTTP allows to share, for so long after it went stale. What the service forbids to store, or to give without asking, is not given.
 	Cache Duration `yaml:"cache" config:"one" min:"1s"`
+	// Service asks another service. What it answers counts, unless that is 500, 502, 503 or 504; its own fallback is not asked. Only requests that can be sent again go there.
+	Service string `yaml:"service" config:"one"`
 	// Respond answers with fixed content.
 	Respond *Respond `yaml:"respond" config:"one"`
 }
@@ -392,6 +468,10 @@ type Listener struct {
 	Limits Limits `yaml:"limits"`
 	// HTTP2 offers HTTP/2 to clients.
 	HTTP2 bool `yaml:"http2" default:"true"`
+	// Priority is how much requests matter where neither their route nor a trusted client says: under overload the least important are refused first.
+	Priority string `yaml:"priority" default:"normal" enum:"critical+,critical,high,normal,sheddable,low"`
+	// Rate bounds how many requests there may be in a time; more are refused with 429.
+	Rate *Rate `yaml:"rate"`
 }
 
 // SNIRoute sends TLS sessions on by the name they ask for.
@@ -424,7 +504,7 @@ type Certificate struct {
 
 // Forwarded says whom to believe about where requests come from.
 type Forwarded struct {
-	// Trust lists addresses (networks) of proxies in front whose Forwarded and X-Forwarded-* headers, X-Request-Id and trace context are kept; from others they are replaced.
+	// Trust lists addresses (networks) of proxies in front whose Forwarded and X-Forwarded-* headers, X-Request-Id and trace context are kept, and whose Backstay-Priority and Backstay-Timeout are believed; from others they are replaced or left out.
 	Trust []string `yaml:"trust"`
 	// Headers are what members are told: x-forwarded (X-Forwarded-For, -Proto, -Host), forwarded (RFC 7239), both or none.
 	Headers string `yaml:"headers" default:"x-forwarded" enum:"x-forwarded,forwarded,both,none"`
@@ -482,6 +562,10 @@ type Route struct {
 	Timeout *Timeout `yaml:"timeout"`
 	// Retry replaces the service's own for these requests.
 	Retry *Retry `yaml:"retry"`
+	// Priority is how much these requests matter: under overload the least important are refused first. High is critical, low is sheddable; the listener's where not given.
+	Priority string `yaml:"priority" enum:",critical+,critical,high,normal,sheddable,low"`
+	// Rate bounds how many of these requests there may be in a time; more are refused with 429.
+	Rate *Rate `yaml:"rate"`
 }
 
 // Match says which requests a route takes; all that is given must hold.

@@ -21,6 +21,7 @@ func (v *validator) run() {
 	v.nodes()
 	v.services()
 	v.listeners()
+	v.modes()
 	v.observability()
 }
 

@@ -26,6 +26,7 @@ func (v *validator) listeners() {
 		v.networks(l.ProxyProtocol, p.key("proxy_protocol"))
 		v.networks(l.Forwarded.Trust, p.key("forwarded").key("trust"))
 		v.listenerTLS(l, p)
+		v.rate(l.Rate, p.key("rate"))
 		if l.Kind() == HTTP {
 			v.routes(l, p.key("routes"))
 		} else {
@@ -85,7 +86,7 @@ func (v *validator) listenerTLS(l *Listener, p path) {
 func (v *validator) tcp(l *Listener, p path) {
 	v.reference(l.Service, p.key("service"))
 	const hint = "take it out, or give the listener routes"
-	for _, key := range []string{"http2", "forwarded"} {
+	for _, key := range []string{"http2", "forwarded", "priority", "rate"} {
 		v.useless(p, key, key+" has no effect on a TCP listener", hint)
 	}
 	v.useless(p.key("timeout"), "body_idle", "body_idle has no effect on a TCP listener", hint)

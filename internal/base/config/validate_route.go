@@ -29,6 +29,7 @@ func (v *validator) routes(l *Listener, p path) {
 		if r.Retry != nil {
 			v.retry(*r.Retry, at.key("retry"))
 		}
+		v.rate(r.Rate, at.key("rate"))
 	}
 }
 
@@ -112,7 +113,7 @@ func (v *validator) action(r *Route, p path) {
 	if r.Redirect == nil && r.Respond == nil {
 		return
 	}
-	for _, key := range []string{"mirror", "rewrite", "request_headers", "timeout", "retry"} {
+	for _, key := range []string{"mirror", "rewrite", "request_headers", "timeout", "retry", "priority"} {
 		v.useless(p, key, key+" has no effect on a route that answers by itself", "take it out, or lead to a service")
 	}
 }

@@ -23,9 +23,8 @@ func (v *validator) services() {
 		v.timeout(s.Timeout, p.key("timeout"))
 		v.retry(s.Retry, p.key("retry"))
 		v.limits(s, p)
-		for j, f := range s.Fallback {
-			v.respond(f.Respond, p.key("fallback").item(j, "").key("respond"))
-		}
+		v.overload(s, p)
+		v.chain(s, p)
 		v.cache(s, p)
 		v.memberTLS(s.TLS, p.key("tls"))
 		if s.ProxyProtocol != "" && s.Protocol == "http2" {
@@ -158,10 +157,12 @@ func (v *validator) use(s *Service, p path) {
 		return
 	}
 	const why, hint = " has no effect: only TCP listeners lead to this service", "take it out, or lead to the service from a listener's routes"
-	for _, key := range []string{"protocol", "fallback", "cache"} {
+	for _, key := range []string{"protocol", "fallback", "cache", "rate", "shed", "hedge"} {
 		v.useless(p, key, key+why, hint)
 	}
 	v.useless(p.key("balance"), "sticky", "sticky"+why+", and cookies are part of HTTP", hint)
+	v.useless(p.key("limit"), "adaptive", "adaptive"+why, "give concurrency, or lead to the service from a listener's routes")
+	v.useless(p.key("limit"), "client", "client"+why, hint)
 	for _, key := range []string{"header", "cookie", "path"} {
 		v.useless(p.key("balance").key("hash"), key, key+why, "TCP sessions can be hashed by client: true")
 	}

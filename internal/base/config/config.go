@@ -71,8 +71,19 @@ func (f *findings) parse(text []byte) *Config {
 	if d.values > maxValues {
 		return nil
 	}
+	for i := range c.Services {
+		f.settleHold(&c.Services[i], path{}.key("services").item(i, ""))
+	}
 	(&validator{findings: f, config: c, parsed: true}).run()
 	return c
+}
+
+// settleHold turns holding off for a service with a fallback, where the file does not say otherwise: clients that can have an
+// answer at once need not wait for a better one.
+func (f *findings) settleHold(s *Service, at path) {
+	if _, given := f.places.byPath[at.key("hold").at]; !given && len(s.Fallback) > 0 {
+		s.Hold.For = 0
+	}
 }
 
 // read turns the file into nodes; nil where it cannot be read as YAML at all.

@@ -323,3 +323,15 @@ func parse(t *testing.T, text string) *Config {
 	}
 	return c
 }
+
+func TestFallbackAnswersAtOnce(t *testing.T) {
+	for hold, want := range map[string]Duration{"": 0, "hold: {requests: 5}": Duration(2 * time.Second), "hold: 3s": Duration(3 * time.Second)} {
+		c, err := Parse("x.yaml", []byte("services:\n  - name: a\n    members: ['127.0.0.1:1']\n    fallback: [{respond: 200}]\n    "+hold+"\nlisteners: [{listen: ':80', routes: [{service: a}]}]\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.Services[0].Hold.For; got != want {
+			t.Errorf("with %q requests are held for %s, want %s", hold, got, want)
+		}
+	}
+}

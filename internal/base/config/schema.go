@@ -62,7 +62,7 @@ type Service struct {
 	Shed *Shed `yaml:"shed"`
 	// Hedge asks a second member when the first takes unusually long, and takes the answer that comes first.
 	Hedge *Hedge `yaml:"hedge"`
-	// Hold lets requests wait while no member can serve, instead of failing them.
+	// Hold lets requests wait while no member can serve, instead of failing them. A service with a fallback does not hold unless this is given: it has an answer at once.
 	Hold Hold `yaml:"hold"`
 	// Fallback is what clients get when the service cannot answer, or answers 500, 502, 503 or 504 in the end; asked in order. Answers 5xx to requests that may have changed something (POST, PUT, DELETE) stay.
 	Fallback []Fallback `yaml:"fallback"`

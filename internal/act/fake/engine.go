@@ -78,7 +78,7 @@ func (e *Engine) Observe(context.Context) (plan.Observation, error) {
 	in, now := e.in, time.Now()
 	o := plan.Observation{
 		Node: in.node, Time: now, Running: in.running, Role: in.role(), Writable: in.writable(), Empty: in.origin == "",
-		SystemID: in.origin, Timeline: in.timeline, Position: in.position(), Epoch: in.epoch, Busy: e.busy,
+		SystemID: in.origin, Timeline: in.timeline, Position: in.position(), Epoch: in.held, Busy: e.busy,
 	}
 	if in.standby {
 		o.Upstream, o.Applied = in.upstream, o.Position
@@ -118,10 +118,15 @@ func (e *Engine) Do(ctx context.Context, s plan.Step) error {
 	if err := e.admit(s); err != nil {
 		return fmt.Errorf("%s: %w", s, err)
 	}
+	in := e.in
 	e.busy = string(s.Kind)
 	defer func() { e.busy = "" }()
 	if err := e.perform(ctx, s); err != nil {
 		return fmt.Errorf("%s: %w", s, err)
+	}
+	switch s.Kind {
+	case plan.Create, plan.Clone, plan.Promote, plan.Demote, plan.Follow, plan.Rewind, plan.Fence:
+		in.held = s.Epoch
 	}
 	return nil
 }
@@ -185,7 +190,7 @@ func (e *Engine) Done(_ context.Context, s plan.Step) (bool, error) {
 	case plan.Create, plan.Promote:
 		return primary && in.reign == s.Epoch, nil
 	case plan.Clone, plan.Follow, plan.Rewind:
-		return follows && in.epoch == s.Epoch, nil
+		return follows && in.held == s.Epoch, nil
 	case plan.Start, plan.Restart:
 		return in.running, nil
 	case plan.Stop:
@@ -193,7 +198,7 @@ func (e *Engine) Done(_ context.Context, s plan.Step) (bool, error) {
 	case plan.Demote:
 		return in.running && in.standby, nil
 	case plan.Fence:
-		return in.epoch == s.Epoch && (in.fenced || in.reigns(s.Epoch)), nil
+		return in.held == s.Epoch && (in.fenced || in.reigns(s.Epoch)), nil
 	case plan.SetSync:
 		return primary && in.quorum == s.Quorum && slices.Equal(in.names, s.Names), nil
 	case plan.Checkpoint:

@@ -34,6 +34,7 @@ type Instance struct {
 	names    []string
 	quorum   int
 	epoch    uint64 // highest persisted
+	held     uint64 // highest made good: nothing older is confirmed
 	reign    uint64 // the epoch under which it is, or was, primary
 	fenced   bool   // at epoch
 	rescued  [][]string

@@ -171,7 +171,7 @@ func (e *Engine) follow(ctx context.Context, s plan.Step) error {
 		return fmt.Errorf("upstream %q: %w", s.Upstream, act.ErrRole)
 	}
 	in.fenced = false
-	if in.upstream != s.Upstream || in.stream == nil {
+	if in.upstream != s.Upstream || in.stream == nil || in.held != s.Epoch {
 		e.w.drop(in)
 		in.upstream = s.Upstream
 		e.w.connect(in)

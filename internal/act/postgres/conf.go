@@ -146,7 +146,7 @@ func (e *Engine) parameters(o Options, st state) string {
 		"primary_conninfo":          "", "primary_slot_name": "",
 	})
 	if st.Upstream != "" && !st.Fenced {
-		set["primary_conninfo"], set["primary_slot_name"] = e.conninfo(o, st.Upstream, replicator), slotName(o.Node)
+		set["primary_conninfo"], set["primary_slot_name"] = e.conninfo(o, st.Upstream, replicator, o.Node), slotName(o.Node)
 	}
 	if o.TLS != nil {
 		maps.Copy(set, map[string]string{"ssl": "on", "ssl_cert_file": e.conf("server.crt"), "ssl_key_file": e.conf("server.key"), "ssl_ca_file": e.conf("ca.crt")})
@@ -177,13 +177,13 @@ func (e *Engine) raise(set map[string]string) {
 }
 
 // conninfo is how the walreceiver and pg_rewind reach a peer. The password is in a file, which a fence empties.
-func (e *Engine) conninfo(o Options, node, role string) string {
+func (e *Engine) conninfo(o Options, node, role, name string) string {
 	host, port, err := net.SplitHostPort(o.Peers[node])
 	if err != nil {
 		return ""
 	}
 	words := []string{
-		"host=" + quoteWord(host), "port=" + quoteWord(port), "user=" + role, "application_name=" + quoteWord(o.Node),
+		"host=" + quoteWord(host), "port=" + quoteWord(port), "user=" + role, "application_name=" + quoteWord(name),
 		"passfile=" + quoteWord(e.conf("pgpass")), "connect_timeout=3", "keepalives_idle=5", "keepalives_interval=2", "keepalives_count=2", "tcp_user_timeout=5000",
 	}
 	if role != replicator {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -170,10 +171,16 @@ func (e *Engine) clone(ctx context.Context, s plan.Step) error {
 		_ = os.RemoveAll(fresh)
 		return err
 	}
+	e.mu.Lock()
+	acc := e.acc
+	e.mu.Unlock()
+	if err := acc.writeDurably(filepath.Join(fresh, "standby.signal"), nil, 0o600); err != nil {
+		return err
+	}
 	if err := e.install(fresh); err != nil {
 		return err
 	}
-	if err := e.makeStandby(); err != nil {
+	if err := e.persist(func(st *state) { st.Torn = false }); err != nil {
 		return err
 	}
 	e.mu.Lock()
@@ -193,7 +200,7 @@ func (e *Engine) basebackup(ctx context.Context, upstream, fresh string) error {
 	e.mu.Lock()
 	acc, o := e.acc, e.o
 	e.mu.Unlock()
-	args := []string{"-D", fresh, "-d", e.conninfo(o, upstream, replicator), "-X", "stream", "-c", "fast", "-P", "--no-password"}
+	args := []string{"-D", fresh, "-d", e.conninfo(o, upstream, replicator, cloning), "-X", "stream", "-c", "fast", "-P", "--no-password"}
 	if e.hasSlot(ctx, upstream) {
 		args = append(args, "-S", slotName(o.Node)) // what it needs after the copy is kept for it
 	}

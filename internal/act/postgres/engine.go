@@ -99,6 +99,7 @@ type Engine struct {
 	bin     string
 	settled bool // init has run
 	st      state
+	step    *underway           // nil when none is
 	proc    *postmaster.Process // nil when down
 	life    int                 // grows with each start
 	exited  chan struct{}       // closed when proc is gone

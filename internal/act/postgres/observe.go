@@ -36,7 +36,9 @@ type facts struct {
 	parted    time.Time // since when a standby with an upstream has no stream
 }
 
-// one look at everything. In recovery some functions must not be called, out of it others.
+// lookQuery is one look at everything. In recovery some functions must not be called, out of it others.
+const cloning = "backstay clone" // what a copy calls itself: it must not count as a standby
+
 const lookQuery = `SELECT json_build_object(
  'recovery', rec,
  'flush', CASE WHEN rec THEN 0 ELSE (pg_current_wal_flush_lsn() - '0/0')::bigint END,
@@ -49,7 +51,7 @@ const lookQuery = `SELECT json_build_object(
  'system', (SELECT system_identifier::text FROM pg_control_system()),
  'sync', current_setting('synchronous_standby_names'),
  'standbys', (SELECT json_agg(json_build_object('node', application_name, 'position', COALESCE((flush_lsn - '0/0')::bigint, 0), 'sync', sync_state IN ('sync','quorum')) ORDER BY application_name)
-   FROM pg_stat_replication WHERE state IN ('streaming','catchup') AND application_name <> 'pg_basebackup'))
+   FROM pg_stat_replication WHERE state IN ('streaming','catchup') AND application_name <> '` + cloning + `'))
 FROM (SELECT pg_is_in_recovery() AS rec OFFSET 0) r`
 
 type looked struct {
@@ -200,7 +202,7 @@ func (e *Engine) observeUp(p *postmaster.Process, failed error) plan.Observation
 	}
 	o := plan.Observation{
 		Node: e.o.Node, Time: time.Now(), Running: true, Role: plan.Primary, SystemID: f.systemID, Timeline: f.timeline,
-		Position: f.position, Epoch: e.st.Epoch, Busy: e.busy,
+		Position: f.position, Epoch: e.st.Held, Busy: e.busy,
 	}
 	if e.proc == nil || e.proc != p && *e.proc != *p {
 		failed = errors.New("it was started anew")
@@ -256,10 +258,13 @@ func (e *Engine) observeDown() plan.Observation {
 	}
 	o := plan.Observation{
 		Node: e.o.Node, Time: time.Now(), Role: plan.None, Empty: empty, SystemID: d.systemID, Timeline: d.timeline, Position: d.position,
-		Epoch: st.Epoch, Busy: busy, Problem: d.problem,
+		Epoch: st.Held, Busy: busy, Problem: d.problem,
 	}
 	if !st.Fenced {
 		o.Upstream = st.Upstream
+	}
+	if st.Torn {
+		o.Position, o.Problem = 0, errTorn.Error()
 	}
 	if o.Problem == "" && ending != "" {
 		o.Problem = "PostgreSQL ended: " + ending

@@ -97,6 +97,9 @@ func (e *Engine) launch() error {
 	if p, err := postmaster.Find(e.o.DataPath); err == nil {
 		return fmt.Errorf("postmaster %d, which Backstay did not start, runs on %s: stop it and disable its service", p.PID, e.o.DataPath)
 	}
+	if e.state().Torn {
+		return errTorn
+	}
 	if err := errors.Join(e.configure(), e.scrub()); err != nil {
 		return err
 	}

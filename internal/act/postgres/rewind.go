@@ -19,7 +19,7 @@ import (
 // rewind gives up what the upstream does not have, after it was put aside, and follows the upstream. Where the files
 // cannot be rewound they are copied anew.
 func (e *Engine) rewind(ctx context.Context, s plan.Step) error {
-	if !exists(e.data("PG_VERSION")) {
+	if !exists(e.data("PG_VERSION")) || e.state().Torn {
 		return e.clone(ctx, s)
 	}
 	if done, err := e.Done(ctx, s); done && err == nil {
@@ -95,7 +95,7 @@ func (e *Engine) rewindFiles(ctx context.Context, upstream string) error {
 	if err := e.recoverCleanly(ctx, acc); err != nil {
 		return err
 	}
-	args := []string{"-D", o.DataPath, "--source-server=" + e.conninfo(o, upstream, rewinder)}
+	args := []string{"-D", o.DataPath, "--source-server=" + e.conninfo(o, upstream, rewinder, o.Node)}
 	cmd := acc.command(ctx, e.tool("pg_rewind"), append(args, "--dry-run")...)
 	var words tail
 	cmd.Stderr = &words
@@ -117,8 +117,16 @@ func (e *Engine) rewindFiles(ctx context.Context, upstream string) error {
 	if err := e.checkRoom(); err != nil {
 		return err
 	}
-	_, err = run(acc.command(ctx, e.tool("pg_rewind"), args...))
-	return errors.Join(err, e.scrub())
+	if err := e.persist(func(st *state) { st.Torn = true }); err != nil {
+		return err
+	}
+	// It is not cut short by a newer step: it takes seconds, and what it leaves behind half done is of no use.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Hour)
+	defer cancel()
+	if _, err = run(acc.command(ctx, e.tool("pg_rewind"), args...)); err != nil {
+		return err
+	}
+	return errors.Join(e.makeStandby(), e.scrub(), e.persist(func(st *state) { st.Torn = false }))
 }
 
 // recoverCleanly brings a crashed instance's files into the clean state that pg_rewind asks for, in single-user mode.

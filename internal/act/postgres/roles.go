@@ -38,17 +38,39 @@ func (e *Engine) fence(ctx context.Context, s plan.Step) error {
 		return err
 	}
 	began := time.Now()
-	if err := e.dropStream(ctx); err != nil {
-		e.record(EventForced, fmt.Sprintf("the stream of %s could not be dropped: it is stopped", e.o.Node), plainError(err), nil)
-		e.stopProcess(ctx, syscall.SIGQUIT, 0) // what does not run confirms nothing
+	if err := e.silence(ctx); err != nil {
+		return err
 	}
 	if err := e.persist(func(st *state) { st.Fenced, st.Upstream = true, "" }); err != nil {
 		return err
 	}
-	if e.process() != nil {
-		_ = e.refresh(ctx) // the position that it confirmed last
-	}
 	e.record(EventFenced, fmt.Sprintf("%s confirms nothing older than epoch %d", e.o.Node, s.Epoch), "", map[string]any{"took": time.Since(began), "epoch": s.Epoch})
+	return nil
+}
+
+// silence drops the stream and learns how far the instance is; one with which that does not work is stopped. What does
+// not run confirms nothing, and its files say how far it is.
+func (e *Engine) silence(ctx context.Context) error {
+	if e.process() != nil {
+		err := e.dropStream(ctx)
+		if err == nil {
+			err = e.refresh(ctx)
+		}
+		if err == nil {
+			return nil
+		}
+		e.record(EventForced, fmt.Sprintf("the stream of %s could not be dropped: it is stopped", e.o.Node), plainError(err), nil)
+		e.stopProcess(ctx, syscall.SIGQUIT, 0)
+	}
+	if err := e.configure(); err != nil {
+		return err
+	}
+	d := e.readDown()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.proc == nil {
+		e.down = &d
+	}
 	return nil
 }
 
@@ -200,6 +222,14 @@ func (e *Engine) follow(ctx context.Context, s plan.Step) error {
 	}
 	if _, _, err := e.peer(s.Upstream); err != nil {
 		return err
+	}
+	if st := e.state(); e.process() != nil && st.Upstream != "" && (st.Upstream != s.Upstream || st.Held != s.Epoch) {
+		if err := e.persist(func(st *state) { st.Upstream = "" }); err != nil {
+			return err
+		}
+		if err := e.silence(ctx); err != nil { // the old stream may be of an older primary
+			return err
+		}
 	}
 	if err := e.persist(func(st *state) { st.Fenced, st.Upstream = false, s.Upstream }); err != nil {
 		return err

@@ -14,6 +14,11 @@ import (
 type state struct {
 	// Epoch is the highest one that a step came with.
 	Epoch uint64 `json:"epoch"`
+	// Held is the highest epoch that was made good: nothing older is confirmed. It is what observations show, so that nobody
+	// counts an instance as fenced while a step is still at it.
+	Held uint64 `json:"held"`
+	// Torn says that a rewind was begun and not finished: the files are of no use but to be cloned over.
+	Torn bool `json:"torn,omitempty"`
 	// Fenced says that the instance was fenced at Epoch and follows nothing since.
 	Fenced bool `json:"fenced"`
 	// Reign is the epoch under which the instance is, or was, primary; 0 if it never was.

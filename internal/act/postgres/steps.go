@@ -16,17 +16,30 @@ import (
 	"github.com/backstay/backstay/internal/decide/plan"
 )
 
-// Do performs a step. One at a time is under way; another waits its turn or for ctx.
+// errTorn refuses what needs whole files.
+var errTorn = errors.New("a rewind was begun and not finished, so the files are of no use: clone it")
+
+// An underway step gives way to one of a newer epoch.
+type underway struct {
+	epoch  uint64
+	cancel context.CancelCauseFunc
+}
+
+// Do performs a step. One at a time is under way; another waits its turn or for ctx. One of a newer epoch ends what an
+// older epoch is still busy with.
 func (e *Engine) Do(ctx context.Context, s plan.Step) error {
 	if err := e.init(); err != nil {
 		return fmt.Errorf("%s: %w", s, err)
 	}
-	select {
-	case e.turn <- struct{}{}:
-		defer func() { <-e.turn }()
-	case <-ctx.Done():
-		return fmt.Errorf("%s: %w", s, ctx.Err())
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if err := e.takeTurn(ctx, s); err != nil {
+		return fmt.Errorf("%s: %w", s, err)
 	}
+	defer e.passTurn()
+	e.mu.Lock()
+	e.step = &underway{s.Epoch, cancel}
+	e.mu.Unlock()
 	if err := e.admit(s); err != nil {
 		return fmt.Errorf("%s: %w", s, err)
 	}
@@ -34,10 +47,54 @@ func (e *Engine) Do(ctx context.Context, s plan.Step) error {
 	defer e.setBusy("")
 	began := time.Now()
 	err := e.perform(ctx, s)
+	if err != nil && errors.Is(context.Cause(ctx), act.ErrStale) {
+		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
+	}
+	if err == nil {
+		err = e.hold(s)
+	}
 	e.notify()
 	e.log.Debug("step", "step", s.String(), "took", time.Since(began), "error", err)
 	if err != nil {
 		return fmt.Errorf("%s: %w", s, err)
+	}
+	return nil
+}
+
+func (e *Engine) takeTurn(ctx context.Context, s plan.Step) error {
+	for {
+		e.mu.Lock()
+		if e.step != nil && e.step.epoch < s.Epoch {
+			e.step.cancel(act.ErrStale)
+		}
+		e.mu.Unlock()
+		again := time.NewTimer(100 * time.Millisecond) // the turn may have gone to another of an older epoch
+		select {
+		case e.turn <- struct{}{}:
+			again.Stop()
+			return nil
+		case <-ctx.Done():
+			again.Stop()
+			return ctx.Err()
+		case <-again.C:
+		}
+	}
+}
+
+func (e *Engine) passTurn() {
+	e.mu.Lock()
+	e.step = nil
+	e.mu.Unlock()
+	<-e.turn
+}
+
+// hold shows the step's epoch where the step has made it good.
+func (e *Engine) hold(s plan.Step) error {
+	switch s.Kind {
+	case plan.Create, plan.Clone, plan.Promote, plan.Demote, plan.Follow, plan.Rewind, plan.Fence:
+		if e.state().Held != s.Epoch {
+			return e.persist(func(st *state) { st.Held = s.Epoch })
+		}
 	}
 	return nil
 }
@@ -62,6 +119,8 @@ func (e *Engine) admit(s plan.Step) error {
 		return act.ErrNotEmpty // where it never reigned it is a cluster to adopt
 	case s.Kind == plan.Follow && !empty && !standby:
 		return fmt.Errorf("it is a primary, or was: demote it first: %w", act.ErrRole)
+	case st.Torn && slices.Contains([]plan.Kind{plan.Start, plan.Restart, plan.Promote, plan.Demote, plan.Follow}, s.Kind):
+		return errTorn
 	case s.Kind == plan.SetSync && e.process() == nil:
 		return act.ErrNotRunning
 	case s.Kind == plan.SetSync && standby:
@@ -77,6 +136,12 @@ func (e *Engine) admit(s plan.Step) error {
 }
 
 func (e *Engine) perform(ctx context.Context, s plan.Step) error {
+	e.forget()
+	defer func() {
+		if s.Kind != plan.Fence {
+			e.forget()
+		}
+	}()
 	switch s.Kind {
 	case plan.Create:
 		return e.create(ctx, s)
@@ -106,6 +171,13 @@ func (e *Engine) perform(ctx context.Context, s plan.Step) error {
 	}
 }
 
+// forget drops what the files of the stopped instance said: a step may change them.
+func (e *Engine) forget() {
+	e.mu.Lock()
+	e.down = nil
+	e.mu.Unlock()
+}
+
 // Done says whether a step's effect is there already.
 func (e *Engine) Done(ctx context.Context, s plan.Step) (bool, error) {
 	if err := e.init(); err != nil {
@@ -123,7 +195,7 @@ func (e *Engine) Done(ctx context.Context, s plan.Step) (bool, error) {
 	case plan.Demote:
 		return standby && e.process() != nil, nil
 	case plan.Fence:
-		return st.Epoch == s.Epoch && (st.Fenced || reigns), nil
+		return st.Held == s.Epoch && (st.Fenced || reigns), nil
 	case plan.Checkpoint:
 		e.mu.Lock()
 		defer e.mu.Unlock()
@@ -146,7 +218,7 @@ func (e *Engine) Done(ctx context.Context, s plan.Step) (bool, error) {
 		defer e.mu.Unlock()
 		return o.Role == plan.Primary && o.SyncQuorum == s.Quorum && slices.Equal(o.SyncNames, s.Names) && (s.Quorum == 0 || e.proven), nil
 	}
-	return st.Epoch == s.Epoch && o.Role == plan.Standby && o.Upstream == s.Upstream && o.Streaming, nil
+	return st.Held == s.Epoch && o.Role == plan.Standby && o.Upstream == s.Upstream && o.Streaming, nil
 }
 
 // restarted says whether the instance runs, and with pending whether no parameter waits for a restart.

@@ -73,7 +73,7 @@ func (u *unit) reflex(v failover.View, contacts map[string]Contact) bool {
 		u.tell("failover.fenced_self", u.c.o.Self, fmt.Sprintf("%s stops its instance of %s: it has no authority as primary", u.c.o.Self, u.svc.Name), why, u.epoch())
 	}
 	step := plan.Step{Kind: plan.Stop, Mode: plan.Immediate, Service: u.svc.Name, Node: u.c.o.Self, Epoch: max(o.Epoch, u.epoch()), Why: why}
-	u.use(job{urgency: urgencyReflex, step: step, after: func(error) {}})
+	u.use(job{urgency: urgencyReflex, step: step, after: func(outcome) {}})
 	return true
 }
 

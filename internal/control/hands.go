@@ -23,7 +23,13 @@ type job struct {
 	urgency urgency
 	step    plan.Step
 	task    markKey // of a plan
-	after   func(error)
+	after   func(outcome)
+}
+
+// An outcome is how a job ended, with what the instance looked like after a task that was done.
+type outcome struct {
+	err         error
+	observation plan.Observation
 }
 
 // hands do one job at a time.
@@ -65,11 +71,19 @@ func (u *unit) begin(j job) {
 	h.job, h.cancel = &j, cancel
 	u.beside(func(context.Context) func() {
 		u.c.o.gate()
-		err := u.perform(ctx, j.step)
+		var out outcome
+		out.err = u.perform(ctx, j.step)
+		began := time.Now()
+		if out.err == nil && j.urgency == urgencyTask {
+			out.observation, out.err = u.engine.Observe(ctx)
+		}
 		cancel()
 		return func() {
 			h.job = nil
-			j.after(err)
+			if out.err == nil && j.urgency == urgencyTask {
+				u.see(out.observation, nil, began)
+			}
+			j.after(out)
 			if h.next != nil {
 				next := *h.next
 				h.next = nil

@@ -141,7 +141,8 @@ func (p *MeshPeer) Publish(msg Message, urgent bool) {
 		}
 		m.deliver(p.name, to, func() {
 			c := to.contacts[p.name]
-			if p.dead && m.peers[p.name] != p || c.Message.Boot == msg.Boot && c.Message.Seq >= msg.Seq {
+			late := c.Message.Boot == msg.Boot && (c.Message.Seq >= msg.Seq || c.Broken != "")
+			if late || p.dead && m.peers[p.name] != p {
 				return
 			}
 			to.contacts[p.name] = Contact{Message: msg, Received: time.Now()}

@@ -1,7 +1,6 @@
 package control
 
 import (
-	"context"
 	"slices"
 	"time"
 
@@ -85,7 +84,7 @@ func (u *unit) work(v failover.View) {
 		if m.Done || tried && v.Now.Sub(m.at) < 2*u.svc.Heartbeat || u.hands.doing(k) || !u.mayDo(v, t) {
 			continue
 		}
-		u.use(job{urgency: urgencyTask, step: t.Step, task: k, after: func(err error) { u.ended(k, t, err) }})
+		u.use(job{urgency: urgencyTask, step: t.Step, task: k, after: func(out outcome) { u.ended(k, t, out) }})
 		return
 	}
 }
@@ -121,30 +120,16 @@ func (u *unit) quiet(v failover.View) bool {
 }
 
 // ended notes what became of a task, with what the instance looks like after it.
-func (u *unit) ended(k markKey, t failover.Task, err error) {
+func (u *unit) ended(k markKey, t failover.Task, out outcome) {
 	m := mark{Mark: failover.Mark{Plan: k.plan, Task: k.task, Epoch: k.epoch}, at: time.Now()}
-	if err != nil {
-		m.Error = err.Error()
-		u.c.o.Log.Debug("step failed", "service", u.svc.Name, "step", t.Step.String(), "error", err)
-		u.marks[k] = m
-		return
+	if out.err != nil {
+		m.Error = out.err.Error()
+		u.c.o.Log.Debug("step failed", "service", u.svc.Name, "step", t.Step.String(), "error", out.err)
+	} else {
+		o := out.observation
+		m.Done, m.Position, m.Timeline, m.SystemID = true, o.Position, o.Timeline, o.SystemID
 	}
-	u.beside(func(ctx context.Context) func() {
-		ctx, cancel := context.WithTimeout(ctx, u.svc.Suspicion)
-		defer cancel()
-		began := time.Now()
-		o, err := u.engine.Observe(ctx)
-		return func() {
-			u.see(o, err, began)
-			m.at = time.Now()
-			if err != nil {
-				m.Error = err.Error()
-			} else {
-				m.Done, m.Position, m.Timeline, m.SystemID = true, o.Position, o.Timeline, o.SystemID
-			}
-			u.marks[k] = m
-		}
-	})
+	u.marks[k] = m
 }
 
 // unheard returns the record with this node's own marks, where the runner seems not to hear of them.

@@ -169,8 +169,8 @@ func (u *unit) care(v failover.View) {
 		return
 	}
 	u.tell(eventCare, u.c.o.Self, s.String(), d.Evidence, s.Epoch)
-	u.use(job{urgency: urgencyCare, step: s, after: func(err error) {
-		if err != nil {
+	u.use(job{urgency: urgencyCare, step: s, after: func(out outcome) {
+		if err := out.err; err != nil {
 			h.rest = time.Now().Add(u.svc.Suspicion)
 			u.c.o.Log.Debug("step failed", "service", u.svc.Name, "step", s.String(), "error", err)
 			return

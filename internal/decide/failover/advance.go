@@ -53,6 +53,9 @@ func (a *advance) takeMarks() {
 				a.moved = t.Take(m, a.v.Now) || a.moved
 			}
 		}
+		if t.Kind == plan.Stop && t.Done && t.Position == 0 { // an engine that cannot tell where a stopped instance is
+			t.Kind, t.Mode, t.Done = plan.Demote, "", false
+		}
 	}
 }
 
@@ -174,10 +177,8 @@ func (a *advance) await(t *Task) bool {
 	if t.Upstream != "" {
 		target = a.s.Elected
 	}
-	for _, d := range a.p.Tasks {
-		if d.Kind == plan.Demote && d.Done {
-			at = d.Position
-		}
+	if handed := a.p.handedOver(); t.Upstream == "" {
+		at = handed.Position
 	}
 	if r, ok := a.v.heard(target); ok && r.Observed && r.Observation.Position >= at {
 		return true
@@ -212,6 +213,7 @@ func (a *advance) elect(t *Task) bool {
 	if m, ok := a.v.Service.Member(a.s.Last); ok {
 		zone = m.Zone
 	}
+	eligible = a.prefer(eligible)
 	top := slices.MinFunc(eligible, func(x, y Candidate) int { return better(x, y, a.p.Target, zone) })
 	chosen := a.standIn(top, eligible, zone)
 	t.Error = ""
@@ -221,6 +223,34 @@ func (a *advance) elect(t *Task) bool {
 		Text:     fmt.Sprintf("%s is to be the primary of %s at epoch %d, with position %d", chosen.Node, a.s.Service, a.s.Epoch, top.Position),
 		Evidence: positions(fenced) + "; " + a.s.arithmetic(names(fenced))})
 	return true
+}
+
+// prefer leaves out whom one would rather not promote, as long as the others must have every acknowledged write too: who
+// is declared so, who has a problem, and the primary whose failure this is about.
+func (a *advance) prefer(eligible []Candidate) []Candidate {
+	for _, avoid := range []func(c Candidate) bool{
+		func(c Candidate) bool { return c.NoFailover && c.Node != a.p.Target },
+		func(c Candidate) bool { return a.v.Nodes[c.Node].Report.Observation.Problem != "" },
+		func(c Candidate) bool { return a.p.Kind == PlanFailover && c.Node == a.p.From },
+	} {
+		rest := slices.DeleteFunc(slices.Clone(eligible), avoid)
+		if len(rest) > 0 && (a.s.Covered(names(rest)) || a.p.Forced || a.v.Service.Protection == MaxPerformance && a.noneAhead(rest, eligible)) {
+			eligible = rest
+		}
+	}
+	return eligible
+}
+
+// noneAhead says whether nobody has more than the best of some: where nothing is guaranteed, nothing is to be given up
+// for a preference.
+func (a *advance) noneAhead(some, all []Candidate) bool {
+	most := func(cs []Candidate) (p uint64) {
+		for _, c := range cs {
+			p = max(p, c.Position)
+		}
+		return p
+	}
+	return most(some) >= most(all)
 }
 
 // standIn replaces a member that must not be promoted by the best that may; it gets the rest from the former first.

@@ -49,8 +49,15 @@ func better(a, b Candidate, target, zone string) int {
 // fencedOf lists the members that the plan has fenced at its epoch, with data of the service.
 func fencedOf(v View, s *State) []Candidate {
 	var all []Candidate
+	handed := s.Plan.handedOver()
 	for _, t := range s.Plan.Tasks {
-		if t.Kind != plan.Fence || !t.Done || t.Epoch != s.Epoch || t.Position == 0 {
+		if t.Kind != plan.Fence || !t.Done || t.Epoch != s.Epoch {
+			continue
+		}
+		if t.Position == 0 && t.Node == handed.Node { // it has stood still since
+			t.Position, t.Timeline, t.SystemID = handed.Position, handed.Timeline, handed.SystemID
+		}
+		if t.Position == 0 {
 			continue
 		}
 		if s.SystemID != "" && t.SystemID != "" && t.SystemID != s.SystemID {
@@ -66,6 +73,16 @@ func fencedOf(v View, s *State) []Candidate {
 		})
 	}
 	return all
+}
+
+// handedOver is the task with which a primary stepped down for a switchover; zero while it has not.
+func (p *Progress) handedOver() Task {
+	for _, t := range p.Tasks {
+		if (t.Kind == plan.Stop || t.Kind == plan.Demote) && t.Done {
+			return t
+		}
+	}
+	return Task{}
 }
 
 func names(all []Candidate) []string {

@@ -154,7 +154,7 @@ func (f *facts) switchLost() bool {
 	if len(f.voters) >= f.v.majority() {
 		return f.say("%s", f.trouble)
 	}
-	i := slices.IndexFunc(p.Tasks, func(t Task) bool { return t.Kind == plan.Demote })
+	i := slices.IndexFunc(p.Tasks, func(t Task) bool { return t.Kind == plan.Stop || t.Kind == plan.Demote })
 	if i >= 0 && p.Group == p.Tasks[i].Group && f.v.GroupAge > f.v.Service.CatchUp {
 		return f.say("%s has not stepped down within %v: %s", f.s.Primary, f.v.Service.CatchUp, p.Tasks[i].Error)
 	}

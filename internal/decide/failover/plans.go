@@ -115,11 +115,11 @@ func forcedPlan(f *facts) *Progress {
 
 func switchoverPlan(f *facts, target string) *Progress {
 	b := &builder{}
-	b.add(true, plan.Step{Kind: plan.Checkpoint, Node: f.s.Primary, Why: "so that stepping down is quick"})
+	b.add(true, plan.Step{Kind: plan.Checkpoint, Node: f.s.Primary, Epoch: f.s.Epoch, Why: "so that stepping down is quick"})
 	b.next()
 	b.add(false, plan.Step{Kind: plan.Hold, Why: "clients wait"})
 	b.next()
-	b.add(false, plan.Step{Kind: plan.Demote, Node: f.s.Primary, Epoch: f.s.Epoch, Why: "take no more writes, give the standbys all there is"})
+	b.add(false, plan.Step{Kind: plan.Stop, Mode: plan.Fast, Node: f.s.Primary, Epoch: f.s.Epoch, Why: "take no more writes, give the standbys all there is"})
 	b.next()
 	b.add(false, plan.Step{Kind: plan.Await, Why: fmt.Sprintf("until %s has all that %s has, for at most %v; else %s goes on", target, f.s.Primary, f.v.Service.CatchUp, f.s.Primary)})
 	b.next()

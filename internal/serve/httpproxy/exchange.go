@@ -49,7 +49,8 @@ type exchange struct {
 	decoder  http1.Chunked // of an HTTP/1 client's body
 	own      http1.Request // where an HTTP/1 client's request is parsed
 	tries    int
-	retrying bool // the budget has a retry of this request
+	retrying bool    // the budget has a retry of this request
+	holdBy   instant // until when it may wait for a member that can be reached; 0 before it has to
 	ask      ask
 	answer   answer
 	response http1.Response
@@ -116,7 +117,7 @@ func (e *exchange) reset() {
 	e.member, e.stream = nil, nil
 	e.tried = e.tried[:0]
 	e.query = pool.Query{}
-	e.tries, e.retrying = 0, false
+	e.tries, e.retrying, e.holdBy = 0, false, 0
 	e.status, e.in, e.out, e.waited, e.headAt = 0, 0, 0, 0, 0
 	e.note, e.fallback, e.begun, e.broken, e.cutShort = "", false, false, false, false
 	e.span, e.trySpan = telemetry.Span{}, telemetry.Span{}

@@ -8,6 +8,7 @@ import (
 	"github.com/backstay/backstay/internal/observe/telemetry"
 	"github.com/backstay/backstay/internal/serve/http1"
 	"github.com/backstay/backstay/internal/serve/pool"
+	"github.com/backstay/backstay/internal/serve/transport"
 )
 
 // judgeFailure decides after a try without an answer.
@@ -37,11 +38,43 @@ func (e *exchange) judgeFailure(err error, took time.Duration) verdict {
 	if failed == nil {
 		failed = &tryError{failure: failProtocol, err: err}
 	}
-	if reason, ok := e.wanted(failed.failure); ok && e.repeatable(failed) && e.again(reason, 0) {
-		return retry
+	if reason, ok := e.wanted(failed.failure); ok && e.repeatable(failed) {
+		if e.again(reason, 0) || nobodyHome(failed) && e.endure() {
+			return retry
+		}
 	}
 	e.failTry(failed)
 	return finished
+}
+
+// nobodyHome says that the try did not even reach somebody who could refuse it for what it is.
+func nobodyHome(f *tryError) bool {
+	if f.failure != failConnect {
+		return false
+	}
+	switch transport.Reason(f.err) {
+	case "refused", "timeout", "unreachable":
+		return true
+	}
+	return false
+}
+
+// endure lets a request that found nobody at home, wherever it was sent, wait like one for which no member can serve: nothing of it was
+// processed anywhere. It reports false where its time, or the room to wait in, is used up.
+func (e *exchange) endure() bool {
+	t := now()
+	if e.holdBy == 0 {
+		e.holdBy = t + int64(e.service.Config.Hold.For)
+	}
+	d := min(e.target.Retry.Backoff.Delay(e.tries), time.Duration(e.holdBy-t))
+	if d <= 0 || e.tries < e.target.Retry.Attempts {
+		return false
+	}
+	ctx, cancel := e.bounded()
+	defer cancel()
+	err := e.service.Pool.Pause(ctx, e.body.held(), d)
+	e.waited += time.Duration(now() - t)
+	return err == nil
 }
 
 // repeatable is promise 4: a request goes out again only when it provably was not processed, or is safe to repeat.
@@ -115,11 +148,14 @@ func (e *exchange) allowed(why telemetry.Reason) bool {
 	if e.tries >= e.target.Retry.Attempts || e.ctx.Err() != nil || e.by != 0 && now() >= e.by {
 		return false
 	}
-	if !e.service.Pool.Budget().TryRetry() {
-		e.service.Metrics.Count(telemetry.RetryDenied)
-		return false
+	// The budget bounds the load that retries add. A try that did not get through added none.
+	if why != telemetry.RetryConnect {
+		if !e.service.Pool.Budget().TryRetry() {
+			e.service.Metrics.Count(telemetry.RetryDenied)
+			return false
+		}
+		e.retrying = true
 	}
-	e.retrying = true
 	e.service.Metrics.Retry(why)
 	return true
 }

@@ -177,7 +177,12 @@ type backend struct {
 
 func newBackend(t testing.TB, script func(b *backend, w *wire)) *backend {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	return newBackendAt(t, "127.0.0.1:0", script)
+}
+
+func newBackendAt(t testing.TB, addr string, script func(b *backend, w *wire)) *backend {
+	t.Helper()
+	ln, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}

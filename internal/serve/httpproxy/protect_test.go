@@ -336,3 +336,48 @@ func TestAnswerNobodyAskedFor(t *testing.T) {
 		w.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect(okAnswer)
 	}
 }
+
+// A service whose only member restarts: nobody listens for a while, and checks alone never take the last one out.
+func TestWaitingForTheOnlyMember(t *testing.T) {
+	const yaml = `
+services:
+  - name: web
+    members: [{address: %q}]
+    retry: {initial: 5ms, max: 20ms}
+    breaker: off
+    hold: {for: 5s}
+listeners:
+  - listen: 127.0.0.1:0
+    routes: [{service: web}]
+`
+	addr := deadAddress(t)
+	k := start(t, yaml, addr)
+	w := k.dial().send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
+	for k.pool("web").Status().Held == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	b := newBackendAt(t, addr, echo)
+	w.expect("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc")
+	if n := b.heads.Load(); n != 1 {
+		t.Errorf("the member saw %d requests", n)
+	}
+}
+
+func TestWaitingForTheOnlyMemberEnds(t *testing.T) {
+	const yaml = `
+services:
+  - name: web
+    members: [{address: %q}]
+    retry: {initial: 5ms, max: 20ms}
+    hold: {for: 100ms}
+listeners:
+  - listen: 127.0.0.1:0
+    routes: [{service: web}]
+`
+	k := start(t, yaml, deadAddress(t))
+	began := time.Now()
+	head := k.dial().send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").head()
+	if !strings.HasPrefix(head, "HTTP/1.1 50") || time.Since(began) < 100*time.Millisecond || time.Since(began) > 3*time.Second {
+		t.Errorf("after %s: %q", time.Since(began), head)
+	}
+}

@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/backstay/backstay/internal/observe/telemetry"
 	"github.com/backstay/backstay/resilience"
@@ -56,10 +57,31 @@ func (s *Service) Hold(ctx context.Context, bytes int64) error {
 	if s.pickable() {
 		return nil
 	}
+	return s.wait(ctx, bytes, s.canPick)
+}
+
+// Pause holds a request that found nobody at home wherever it was sent, although Pick succeeds: checks may not be believed, or
+// have not noticed yet. It waits for d, less when who may be picked changes. Errors are those of Hold.
+func (s *Service) Pause(ctx context.Context, bytes int64, d time.Duration) error {
+	seen := s.view.Load()
+	until, cancel := context.WithTimeoutCause(ctx, d, errPaused)
+	defer cancel()
+	err := s.wait(until, bytes, func() bool { return s.view.Load() != seen })
+	if errors.Is(err, errPaused) {
+		return nil
+	}
+	return err
+}
+
+// errPaused ends a Pause that nothing else ended.
+var errPaused = errors.New("the pause is over")
+
+// wait takes a place in the waiting room until ready holds.
+func (s *Service) wait(ctx context.Context, bytes int64, ready func() bool) error {
 	s.metrics.Count(telemetry.Held)
 	s.held.Add(1)
 	defer s.held.Add(-1)
-	err := s.hold.Wait(ctx, bytes, s.canPick)
+	err := s.hold.Wait(ctx, bytes, ready)
 	switch {
 	case errors.Is(err, resilience.ErrHoldTimeout):
 		s.metrics.Count(telemetry.HoldTimeout)

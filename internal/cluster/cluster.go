@@ -54,16 +54,17 @@ type Cluster struct {
 	etcdStore
 	o Options
 
-	started chan struct{} // the client is there
-	ready   chan struct{} // the store has answered once
-	leaders chan struct{} // cap 1
-
-	mu       sync.Mutex
-	etcd     *embed.Etcd // nil when external
-	cli      *clientv3.Client
-	leaving  bool
+	ready    chan struct{} // the store has answered once
+	answered sync.Once
+	leaders  chan struct{} // cap 1
+	failures chan string   // cap 1: why etcd cannot go on
 	removed  atomic.Bool
-	failures chan string
+
+	mu      sync.Mutex
+	started chan struct{} // closed while the client is there
+	etcd    *embed.Etcd   // nil when external, or not running
+	cli     *clientv3.Client
+	leaving bool
 }
 
 // Open returns the node's part of the store, without touching anything yet.
@@ -103,30 +104,38 @@ func (c *Cluster) Ready() <-chan struct{} { return c.ready }
 
 // client waits for the client.
 func (c *Cluster) client(ctx context.Context) (*clientv3.Client, error) {
-	select {
-	case <-c.started:
+	for {
 		c.mu.Lock()
-		defer c.mu.Unlock()
-		return c.cli, nil
-	case <-ctx.Done():
-		return nil, fmt.Errorf("%w: it has not started: %w", ErrUnavailable, ctx.Err())
+		client, started := c.cli, c.started
+		c.mu.Unlock()
+		if client != nil {
+			return client, nil
+		}
+		select {
+		case <-started:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: this node's member is not running: %w", ErrUnavailable, ctx.Err())
+		}
 	}
 }
 
 func (c *Cluster) start(e *embed.Etcd, client *clientv3.Client) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.etcd, c.cli = e, client
-	c.mu.Unlock()
 	close(c.started)
 }
 
-// stop forgets the member; operations fail when their contexts end.
+// stop forgets the member; operations wait for the next one until their contexts end.
 func (c *Cluster) stop() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.etcd = nil
-	if c.cli != nil {
-		c.cli.Close()
+	client := c.cli
+	if client != nil {
+		c.etcd, c.cli, c.started = nil, nil, make(chan struct{})
+	}
+	c.mu.Unlock()
+	if client != nil {
+		client.Close()
 	}
 }
 
@@ -156,10 +165,10 @@ func (c *Cluster) runExternal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer client.Close()
 	c.start(nil, client)
+	defer c.stop()
 	if _, _, err := c.List(ctx, "ready/"); err == nil {
-		close(c.ready)
+		c.answered.Do(func() { close(c.ready) })
 	}
 	<-ctx.Done()
 	return nil

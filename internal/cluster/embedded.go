@@ -21,7 +21,11 @@ import (
 const (
 	compactEvery = "10m" // how long the store remembers what was overwritten
 	storeQuota   = 2 << 30
-	stopTime     = 5 * time.Second // for etcd to tell that it stopped
+	stopTime     = 5 * time.Second  // for etcd to tell that it stopped
+	closeTime    = 30 * time.Second // and to be gone
+
+	restartPause        = time.Second
+	longestRestartPause = time.Minute
 )
 
 func (f TLSFiles) info() transport.TLSInfo {
@@ -33,7 +37,11 @@ func (f TLSFiles) info() transport.TLSInfo {
 	}
 }
 
-// runEmbedded runs the member until ctx ends, it is removed, or etcd gives up.
+// errFailed marks the end of a member that was running and may be started again.
+var errFailed = errors.New("this node's member of the store failed")
+
+// runEmbedded runs the member until ctx ends, it is removed, or must not run. A member that failed (its disk was full,
+// say) starts again after a while: the node has services that may do well without it meanwhile.
 func (c *Cluster) runEmbedded(ctx context.Context) error {
 	if err := c.complete(); err != nil {
 		return err
@@ -43,6 +51,27 @@ func (c *Cluster) runEmbedded(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
+	for pause := restartPause; ; pause = min(2*pause, longestRestartPause) {
+		began := time.Now()
+		err := c.runMember(ctx)
+		if !errors.Is(err, errFailed) || ctx.Err() != nil {
+			return err
+		}
+		if time.Since(began) > longestRestartPause {
+			pause = restartPause
+		}
+		c.o.Log.Error("the store's member starts again", "in", pause, "error", err)
+		c.tell(event.ClusterFailed, fmt.Sprintf("%v; it starts again in %v.", err, pause))
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// runMember runs etcd once.
+func (c *Cluster) runMember(ctx context.Context) error {
 	id, err := readIdentity(c.o.Dir)
 	if err != nil {
 		return err
@@ -58,8 +87,23 @@ func (c *Cluster) runEmbedded(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("start this node's member of the store: %w", err)
 	}
-	defer e.Close()
-	return c.attend(ctx, e, id)
+	err = c.attend(ctx, e, id)
+	closed := make(chan struct{})
+	go func() { defer close(closed); e.Close() }()
+	select {
+	case <-closed:
+		return err
+	case <-time.After(closeTime):
+		return fmt.Errorf("the store's member does not stop; the node's process must be restarted: %w", errors.Join(context.Cause(ctx), hide(err)))
+	}
+}
+
+// hide keeps an error's words and takes its meaning, so that nobody starts again on top of what still runs.
+func hide(err error) error {
+	if err == nil {
+		return nil
+	}
+	return errors.New(err.Error())
 }
 
 func (c *Cluster) complete() error {
@@ -139,6 +183,10 @@ func (c *Cluster) found(ctx context.Context, id identity, cfg *embed.Config) (id
 
 // attend waits for the member to be one, serves, and waits for the end.
 func (c *Cluster) attend(ctx context.Context, e *embed.Etcd, id identity) error {
+	select {
+	case <-c.failures: // of the run before
+	default:
+	}
 	work, cancel := context.WithCancel(ctx)
 	var working sync.WaitGroup
 	defer working.Wait()
@@ -154,13 +202,13 @@ func (c *Cluster) attend(ctx context.Context, e *embed.Etcd, id identity) error 
 	case <-e.Server.StopNotify():
 		return c.ended(e, id)
 	case reason := <-c.failures:
-		return fmt.Errorf("this node's member of the store failed: %s; it starts again with the node", reason)
+		return fmt.Errorf("%w: %s", errFailed, reason)
 	case err := <-e.Err(): // its listeners may notice that it stops before it has
 		select {
 		case <-e.Server.StopNotify():
 			return c.ended(e, id)
 		case <-time.After(stopTime):
-			return fmt.Errorf("this node's member of the store failed: %w", err)
+			return fmt.Errorf("%w: %w", errFailed, err)
 		}
 	}
 }
@@ -200,7 +248,7 @@ func (c *Cluster) settle(ctx context.Context, e *embed.Etcd, id identity) {
 	case stateJoining:
 		c.tell(event.ClusterJoined, fmt.Sprintf("%s joined the cluster %s and votes from now on.", c.o.Node, c.o.Cluster))
 	}
-	close(c.ready)
+	c.answered.Do(func() { close(c.ready) })
 	c.maintain(ctx, e)
 }
 
@@ -210,7 +258,7 @@ func (c *Cluster) ended(e *embed.Etcd, id identity) error {
 	leaving := c.leaving
 	c.mu.Unlock()
 	if !leaving && !c.removed.Load() && e.Server.Cluster().Member(e.Server.MemberID()) != nil {
-		return errors.New("this node's member of the store stopped by itself; the log says why")
+		return fmt.Errorf("%w: it stopped by itself; the log says why", errFailed)
 	}
 	id.State, id.Reason, id.Since = stateRemoved, "removed by another member", time.Now()
 	if leaving {

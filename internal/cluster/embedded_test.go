@@ -56,6 +56,17 @@ func TestThreeMembersThroughTheirLives(t *testing.T) {
 	a.mustPut("k", "1")
 	b.mustGet("k", "1")
 
+	updates := a.Watch(t.Context(), "k")
+	next(t, updates)
+	a.Fail("no space left on device")
+	for !a.told(event.ClusterFailed) {
+		time.Sleep(time.Millisecond)
+	}
+	b.mustPut("k", "while a was away")
+	a.mustGet("k", "while a was away") // waits for it to be back
+	for u := next(t, updates); len(u.Changes) == 0 || string(u.Changes[0].Value) != "while a was away"; u = next(t, updates) {
+	}
+
 	if err := c.MoveLeader(t.Context(), "b"); err != nil { // asked of one who is neither
 		t.Fatal(err)
 	}

@@ -124,12 +124,12 @@ func (s *etcdStore) expect(full string, previous int64) []clientv3.Cmp {
 
 // tries calls do until it succeeds, fails for good or ctx ends.
 func (s *etcdStore) tries(ctx context.Context, do func(ctx context.Context, client *clientv3.Client, try int) error) error {
-	client, err := s.client(ctx)
-	if err != nil {
-		return err
-	}
 	pause, patience := shortestPause, s.try
 	for try := 0; ; try++ {
+		client, err := s.client(ctx)
+		if err != nil {
+			return err
+		}
 		attempt, cancel := context.WithTimeout(ctx, patience)
 		done := make(chan struct{})
 		changed := s.leaderChanged()
@@ -140,7 +140,7 @@ func (s *etcdStore) tries(ctx context.Context, do func(ctx context.Context, clie
 			case <-done:
 			}
 		}()
-		err := do(attempt, client, try)
+		err = do(attempt, client, try)
 		close(done)
 		cancel()
 		if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrConflict) {

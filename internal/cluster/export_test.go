@@ -26,3 +26,6 @@ func (c *Cluster) Crash() {
 		e.Server.HardStop()
 	}
 }
+
+// Fail makes the member end as it does when etcd cannot write.
+func (c *Cluster) Fail(reason string) { c.failed(reason) }

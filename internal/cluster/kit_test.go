@@ -172,8 +172,8 @@ func kill(machines ...*machine) {
 
 // crash ends the member without its handing anything over.
 func (m *machine) crash() {
-	m.Crash()
 	m.stop()
+	m.Crash()
 	<-m.ended
 	m.stop = nil
 }

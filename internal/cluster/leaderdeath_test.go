@@ -38,6 +38,7 @@ func TestLeaseOutlivesTheDeathOfTheStoresLeader(t *testing.T) {
 				time.Sleep(k.profile.LeaseRenew) // a moment of usual life
 				start := time.Now()
 				leader.Crash()
+				leader.stop()
 				a.mustPut("k", fmt.Sprint(i))
 				took := time.Since(start)
 				t.Logf("%s: a write was through %v after the death of the store's leader", name, took.Round(time.Millisecond))

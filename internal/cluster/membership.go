@@ -69,8 +69,11 @@ func (c *Cluster) Leader() string {
 // LeaderChanged has a signal when another member leads the store; for one reader.
 func (c *Cluster) LeaderChanged() <-chan struct{} { return c.leaders }
 
-// MoveLeader makes another node lead the store; no error if it does already.
+// MoveLeader makes another node lead the store; no error if it does already. It takes a few round trips, and gives up
+// after the time of some elections.
 func (c *Cluster) MoveLeader(ctx context.Context, node string) error {
+	ctx, cancel := context.WithTimeout(ctx, 4*c.o.Profile.StoreElection)
+	defer cancel()
 	e, err := c.local()
 	if err != nil {
 		return fmt.Errorf("move the store's leadership to %s: %w", node, err)

@@ -64,6 +64,7 @@ const (
 	ClusterJoined       = "cluster.joined"       // the node is a voting member from now on
 	ClusterRemoved      = "cluster.removed"      // a member was removed, or left, for good
 	ClusterLeader       = "cluster.leader"       // another member leads the store
+	ClusterFailed       = "cluster.failed"       // a member of the store ended unexpectedly and starts again
 	ClusterRecovered    = "cluster.recovered"    // one member was made a cluster of its own by force
 	ClusterDefragmented = "cluster.defragmented" // a member's store gave back unused space
 

@@ -31,6 +31,9 @@ e2e: setup-test ## end-to-end tests against real nginx servers only
 h2spec: ## the HTTP/2 conformance suite against Backstay and against Go's own server
 	scripts/h2spec
 
+cache-tests: build ## the npm package http-cache-tests against a running node; rewrites the results in docs/cache.md
+	scripts/cache-tests $(ID)
+
 fuzz: ## every fuzz target for FUZZTIME (default 1m) each
 	scripts/fuzz $(or $(FUZZTIME),1m)
 
@@ -50,5 +53,5 @@ clean: ## remove what was built
 setup-test:
 	@scripts/setup test
 
-.PHONY: help run test check build e2e h2spec fuzz bench-http bench generate clean setup-test FORCE
+.PHONY: help run test check build e2e h2spec cache-tests fuzz bench-http bench generate clean setup-test FORCE
 FORCE:

@@ -26,7 +26,7 @@ type Backoff struct {
 }
 
 // Delay is the random time to wait before a retry; 1 is the first. It never exceeds Max.
-func (b Backoff) Delay(retry int) time.Duration { return b.delay(retry, nil) }
+func (b Backoff) Delay(retry int) time.Duration { return b.delay(retry, source{}) }
 
 func (b Backoff) delay(retry int, random source) time.Duration {
 	b = b.withDefaults()

@@ -1,6 +1,7 @@
 package resilience
 
 import (
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,7 +45,7 @@ type BreakerOptions struct {
 	// ProbeTimeout is how long a probe may stay without its Done: one that is lost, or hangs, then counts as failed, so that
 	// it cannot block the breaker. 30s where not given; more than a good answer can take.
 	ProbeTimeout time.Duration
-	Rand         func() uint64       // randomness; math/rand/v2 where nil. Must be safe for concurrent use
+	Rand         rand.Source         // randomness; the runtime\'s where nil. Must be safe for concurrent use
 	Classify     func(error) Outcome // what the errors of calls through Enter mean; Judge where not given
 	OnChange     func(BreakerChange) // called after each change, in order, never under a lock
 }

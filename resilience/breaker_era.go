@@ -62,7 +62,7 @@ func (e *era) next(event event, now, retryAfter time.Duration) *era {
 			n.reset = min(2*e.reset, n.options.MaxReset)
 		}
 		// Up to a quarter shorter, at random: breakers that opened together must not all try together.
-		rest := n.reset - source(n.options.Rand).upTo(n.reset/4)
+		rest := n.reset - source{n.options.Rand}.upTo(n.reset/4)
 		n.until = now + max(rest, min(retryAfter, n.options.MaxReset))
 	case HalfOpen:
 		n.reset = e.reset

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// source is where a policy's randomness comes from: math/rand/v2 where nil, or what the Rand of its options says, so that a
-// simulation can be repeated.
-type source func() uint64
+// source is where a policy's randomness comes from: the runtime, or what the Rand of its options says, so that a simulation can
+// be repeated.
+type source struct{ rand.Source }
 
 func (s source) uint64() uint64 {
-	if s == nil {
+	if s.Source == nil {
 		return rand.Uint64()
 	}
-	return s()
+	return s.Uint64()
 }
 
 // float64 is at least 0 and below 1.

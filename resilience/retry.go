@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 )
 
@@ -14,7 +15,7 @@ type RetryOptions struct {
 	PerTry   time.Duration // bounds each try; 0 is no bound
 	Total    time.Duration // bounds all tries and delays together; 0 is no bound but the context's
 	Budget   *Budget       // shared by all that call the same thing; one with default options where nil
-	Rand     func() uint64 // randomness; math/rand/v2 where nil. Must be safe for concurrent use
+	Rand     rand.Source   // randomness; the runtime\'s where nil. Must be safe for concurrent use
 	// Retryable says which errors may go away by trying again; Transient where not given.
 	Retryable func(error) bool
 	// OnRetry is told of each retry before its delay begins.
@@ -112,7 +113,7 @@ func (o *RetryOptions) again(ctx context.Context, attempt int, err error) (time.
 	if attempt > o.Attempts || unsafe || AttemptOf(ctx) > 1 || ctx.Err() != nil || GaveUp(err) || !o.Retryable(err) {
 		return 0, false
 	}
-	delay := max(o.Backoff.delay(attempt-1, o.Rand), retryAfter(err))
+	delay := max(o.Backoff.delay(attempt-1, source{o.Rand}), retryAfter(err))
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= delay {
 		return 0, false // would wake up too late
 	}

@@ -3,6 +3,7 @@ package resilience
 import (
 	"context"
 	"math"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,7 +14,7 @@ type ShedOptions struct {
 	Target   time.Duration // queueing delay that is no overload; 5ms where not given
 	Interval time.Duration // how often the level is adjusted; 100ms where not given
 	Queue    Gate          // what calls wait in: a Limit or an Adaptive with a queue. Nil: the owner calls Observe.
-	Rand     func() uint64 // randomness; math/rand/v2 where nil. Must be safe for concurrent use
+	Rand     rand.Source   // randomness; the runtime\'s where nil. Must be safe for concurrent use
 	// Weighted counts a call as many times as CostOf its context says (1024 at most): the share that is refused is then one of
 	// the work and not of the calls.
 	Weighted bool
@@ -70,7 +71,7 @@ const noDelay = math.MaxInt64
 
 // NewShed makes a shedder that admits everything.
 func NewShed(o ShedOptions) *Shed {
-	s := &Shed{clock: newClock(), queue: o.Queue, random: o.Rand, weighted: o.Weighted}
+	s := &Shed{clock: newClock(), queue: o.Queue, random: source{o.Rand}, weighted: o.Weighted}
 	s.target, s.interval = orDefault(o.Target, 5*time.Millisecond), orDefault(o.Interval, 100*time.Millisecond)
 	s.shortest.Store(noDelay)
 	s.ends.Store(int64(s.interval))

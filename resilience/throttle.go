@@ -3,6 +3,7 @@ package resilience
 import (
 	"context"
 	"math"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 )
@@ -12,7 +13,7 @@ type ThrottleOptions struct {
 	K        float64             // calls sent for each accepted one before any is held back; 2 where not given
 	Window   time.Duration       // time looked back on; 2m where not given
 	Most     float64             // 0..1: bounds the probability; 0.9 where not given
-	Rand     func() uint64       // randomness; math/rand/v2 where nil. Must be safe for concurrent use
+	Rand     rand.Source         // randomness; the runtime\'s where nil. Must be safe for concurrent use
 	Classify func(error) Outcome // a Failure is a call that the other side did not accept; Judge where not given
 }
 
@@ -44,7 +45,7 @@ func NewThrottle(o ThrottleOptions) *Throttle {
 		o.Classify = Judge
 	}
 	return &Throttle{
-		k: orDefault(o.K, 2), most: min(orDefault(o.Most, 0.9), 1), classify: o.Classify, random: o.Rand,
+		k: orDefault(o.K, 2), most: min(orDefault(o.Most, 0.9), 1), classify: o.Classify, random: source{o.Rand},
 		clock: newClock(), ticker: newTicker(orDefault(o.Window, 2*time.Minute)),
 		requests: newRings(), accepts: newRings(),
 	}

@@ -49,6 +49,11 @@ const (
 	ServiceUp         = "service.up"          // a member can serve again
 	ServiceSpill      = "service.spill"       // traffic leaves its tier or zone for the next
 	ServiceSpillEnded = "service.spill_ended" // and is back
+	ServiceShedding   = "service.shedding"    // more to do than it can: the least important requests are refused
+	ServiceShed       = "service.shed_ended"  // none are refused any more
+
+	ModeOn  = "mode.on"  // a degradation mode was turned on, by itself or by hand
+	ModeOff = "mode.off" // and off
 
 	ResolveChanged   = "resolve.changed"   // a name has other addresses
 	ResolveFailed    = "resolve.failed"    // a name cannot be looked up; its last addresses stay

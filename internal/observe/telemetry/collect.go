@@ -54,8 +54,17 @@ var (
 		Fallback:       desc("service_fallbacks_total", "Requests answered by the fallback.", "service"),
 		Mirrored:       desc("service_mirrored_total", "Copies of requests sent to a second service.", "service"),
 		MirrorDropped:  desc("service_mirror_dropped_total", "Copies not sent because too many were under way.", "service"),
+		Hedged:         desc("service_hedges_total", "Requests for which a second member was asked, as the first took long.", "service"),
+		HedgeWon:       desc("service_hedges_won_total", "Hedges that answered first.", "service"),
+		TooLate:        desc("service_too_late_total", "Requests refused as they could not be answered within the time their clients gave them.", "service"),
+		RateLimited:    desc("service_rate_limited_total", "Requests refused as there were too many in a time.", "service"),
+		FallbackFailed: desc("service_fallbacks_failed_total", "Requests that fallbacks did not answer either.", "service"),
+		Spared:         desc("service_spared_total", "Requests not sent, as a degradation mode spares the service.", "service"),
 		Panicked:       desc("service_panic_requests_total", "Requests sent to members that checks call down, because too few are up.", "service"),
 	}
+	serviceShed     = desc("service_shed_total", "Requests refused under overload, by priority.", "service", "priority")
+	serviceLevel    = desc("service_admission_level_ratio", "The share of requests let in under overload, by priority; 1 is all.", "service")
+	serviceLimit    = desc("service_limit", "Requests that may be at work at once.", "service")
 	serviceInFlight = desc("service_in_flight", "Requests and sessions at work.", "service")
 	serviceQueued   = desc("service_queue_length", "Requests waiting for a place under the limit.", "service")
 	serviceHeld     = desc("service_hold_length", "Requests waiting for a member.", "service")
@@ -89,7 +98,7 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 		listenerOpened, listenerActive, listenerRefuse,
 		httpRequests, httpDuration, httpReceived, httpSent,
 		tcpSessions, tcpActive, tcpDuration, tcpReceived, tcpSent,
-		serviceRetries, serviceInFlight, serviceQueued, serviceHeld, serviceMembers, serviceReady, servicePanic, serviceBreaker,
+		serviceRetries, serviceShed, serviceLevel, serviceLimit, serviceInFlight, serviceQueued, serviceHeld, serviceMembers, serviceReady, servicePanic, serviceBreaker,
 		memberRequests, memberDuration, memberEjections, memberOpens, memberProbes, memberProbed,
 		memberInFlight, memberUp, memberEjected, memberDraining, memberBreaker, memberLatency, memberShare,
 	} {

@@ -56,11 +56,20 @@ func (s *Service) collect(out scrape) {
 	for i := range s.incidents {
 		out.counter(serviceIncidents[i], float64(s.incidents[i].Load()), s.name)
 	}
+	for i := range s.shed {
+		out.counter(serviceShed, float64(s.shed[i].Load()), s.name, priorityNames[i])
+	}
 	read := s.sample.Load()
 	if read == nil {
 		return
 	}
 	v := (*read)()
+	if v.Limit > 0 {
+		out.gauge(serviceLimit, float64(v.Limit), s.name)
+	}
+	if v.AdmissionLevel >= 0 {
+		out.gauge(serviceLevel, v.AdmissionLevel, s.name)
+	}
 	out.gauge(serviceInFlight, float64(v.InFlight), s.name)
 	out.gauge(serviceQueued, float64(v.Queued), s.name)
 	out.gauge(serviceHeld, float64(v.Held), s.name)

@@ -36,6 +36,12 @@ const (
 	Mirrored                       // a copy was sent to a second service
 	MirrorDropped                  // a copy was not sent because too many were under way
 	Panicked                       // sent although checks say that its member is down (panic threshold)
+	Hedged                         // a second member was asked, as the first took long
+	HedgeWon                       // and answered first
+	TooLate                        // refused: could not have been answered in the time its client gave it
+	RateLimited                    // refused: too many in a time
+	FallbackFailed                 // the fallback did not answer either
+	Spared                         // not sent, as a degradation mode spares the service
 	incidents
 )
 
@@ -45,6 +51,7 @@ type Service struct {
 	name      string
 	retries   [reasons]atomic.Uint64
 	incidents [incidents]atomic.Uint64
+	shed      [len(priorityNames)]atomic.Uint64
 	sample    atomic.Pointer[func() ServiceSample]
 }
 
@@ -57,6 +64,9 @@ type ServiceSample struct {
 	Ready    int    // members that may get traffic
 	Panic    bool   // checks are not believed at the moment
 	Breaker  string // state of the service's breaker: closed, open, half-open; empty without one
+
+	Limit          int     // requests that may be at work at once; 0 is no bound
+	AdmissionLevel float64 // the share of requests that are let in, by priority; negative where none are shed
 }
 
 // Service gives the handle of the service with this name.
@@ -78,6 +88,16 @@ func (s *Service) Retry(why Reason) {
 func (s *Service) Count(what Incident) {
 	if s != nil && what < incidents {
 		s.incidents[what].Add(1)
+	}
+}
+
+// priorityNames are the classes of priority, from the lowest.
+var priorityNames = [...]string{"sheddable", "normal", "critical", "critical+"}
+
+// Shed counts a request that was refused for its priority; class is 0 for the lowest, to 3.
+func (s *Service) Shed(class int) {
+	if s != nil && class >= 0 && class < len(s.shed) {
+		s.shed[class].Add(1)
 	}
 }
 

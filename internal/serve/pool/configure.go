@@ -25,6 +25,7 @@ func (s *Service) Set(cfg config.Service, eps []resolve.Endpoint) {
 	}
 	now := s.now()
 	s.limit.Update(limitOptions(cfg.Limit))
+	s.setProtection(cfg)
 	s.hold.Update(holdOptions(cfg.Hold))
 	s.budget.Update(budgetOptions(cfg.Retry))
 	s.setBreaker(cfg.Breaker)

@@ -9,7 +9,7 @@ import (
 	"github.com/backstay/backstay/resilience"
 )
 
-// Enter takes a place under the service's limit, waiting in its queue where it must, and counts the request for the retry
+// Enter takes a place under the service's fixed limit, as TCP sessions do, waiting in its queue where it must, and counts the request for the retry
 // budget; where nil, Leave must follow. Errors: those of resilience.Limit.Acquire.
 func (s *Service) Enter(ctx context.Context) error {
 	if !s.limit.TryAcquire() {
@@ -29,6 +29,7 @@ func (s *Service) Enter(ctx context.Context) error {
 func (s *Service) Leave() {
 	s.budget.End()
 	s.limit.Release()
+	s.protect.line.left()
 }
 
 // Admit asks the service's own breaker; the permit's Done must follow exactly once. Without a breaker it always admits.

@@ -40,6 +40,7 @@ type Service struct {
 	limit   *resilience.Limit
 	budget  *resilience.Budget
 	hold    *resilience.Hold
+	protect protection
 	breaker atomic.Pointer[resilience.Breaker] // of the service as a whole; nil: off
 	canPick func() bool
 
@@ -82,7 +83,7 @@ func NewService(name string, o Options) *Service {
 		limit: resilience.NewLimit(resilience.LimitOptions{}), budget: resilience.NewBudget(resilience.BudgetOptions{}),
 		hold: resilience.NewHold(resilience.HoldOptions{}), rings: map[place]*ring{}, turns: map[place]*turns{},
 	}
-	s.canPick = s.pickable
+	s.canPick, s.protect.line.take = s.pickable, s.takePlace
 	s.view.Store(&view{settings: newSettings(config.Service{})})
 	return s
 }

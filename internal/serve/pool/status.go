@@ -20,6 +20,8 @@ type ServiceStatus struct {
 	Queued   int64          `json:"queued"`
 	Held     int64          `json:"held"`
 	Breaker  string         `json:"breaker,omitempty"`
+	Limit    *LimitStatus   `json:"limit,omitempty"`
+	Shed     *ShedStatus    `json:"shed,omitempty"`
 	Members  []MemberStatus `json:"members"`
 }
 
@@ -48,12 +50,13 @@ func (s *Service) Status() ServiceStatus {
 	defer s.unlock()
 	v, now := s.view.Load(), s.now()
 	st := ServiceStatus{
-		Name: s.name, State: "up", Policy: v.name, Queued: int64(s.limit.Snapshot().Waiting), Held: s.held.Load(),
+		Name: s.name, State: "up", Policy: v.name, Queued: int64(s.limit.Snapshot().Waiting) + s.protect.line.length.Load(), Held: s.held.Load(),
 		Members: make([]MemberStatus, 0, len(s.members)),
 	}
 	if b := s.breaker.Load(); b != nil {
 		st.Breaker = b.State().String()
 	}
+	st.Limit, st.Shed = s.limitStatus(), s.shedStatus()
 	for _, c := range s.members {
 		m := c.describe(v, now)
 		st.InFlight += m.InFlight
@@ -148,6 +151,13 @@ func (s *Service) sample() telemetry.ServiceSample {
 	st := s.Status()
 	sample := telemetry.ServiceSample{
 		InFlight: st.InFlight, Queued: st.Queued, Held: st.Held, Members: len(st.Members), Panic: st.State == "panic", Breaker: st.Breaker,
+		AdmissionLevel: -1,
+	}
+	if st.Limit != nil {
+		sample.Limit = st.Limit.Concurrency
+	}
+	if st.Shed != nil {
+		sample.AdmissionLevel = st.Shed.AdmissionLevel
 	}
 	for _, m := range st.Members {
 		if m.Share > 0 {

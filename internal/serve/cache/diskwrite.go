@@ -64,7 +64,7 @@ func (d *disk) done(p *pending, f *file, name string, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.held -= p.entry.cost
-	if err != errTooSmall {
+	if !errors.Is(err, errTooSmall) {
 		d.used -= f.size // what makeRoom took; list counts it again
 	}
 	if err == nil && !p.cancelled {
@@ -87,7 +87,7 @@ func (d *disk) done(p *pending, f *file, name string, err error) {
 	if d.waiting[p.id] == p {
 		delete(d.waiting, p.id)
 	}
-	if err == nil || err == errTooSmall {
+	if err == nil || errors.Is(err, errTooSmall) {
 		return
 	}
 	d.rest = time.Now().Add(restAfter)

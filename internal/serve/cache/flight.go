@@ -9,13 +9,13 @@ import (
 type Outcome uint8
 
 const (
-	// Stored: the answer is in the cache.
+	// Stored says that the answer is in the cache.
 	Stored Outcome = iota + 1
-	// Passed: the answer is nobody else's. Who waited asks by himself, and others do not wait for a while.
+	// Passed says that the answer is nobody else's. Who waited asks by himself, and others do not wait for a while.
 	Passed
-	// Failed: the service failed. Who has something stale gives it, the others ask by themselves.
+	// Failed says that the service did. Who has something stale gives it, the others ask by themselves.
 	Failed
-	// Aborted: the leader's client left before the answer was complete. One of those who wait takes its place.
+	// Aborted says that the leader's client left before the answer was complete. One of those who wait takes its place.
 	Aborted
 )
 

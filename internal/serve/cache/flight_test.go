@@ -10,11 +10,9 @@ import (
 	"time"
 )
 
-// crowd has n requests for the same thing come at once, and says what each got. The origin answers after a while with what make returns; nil is an
-// error of the service.
+// crowd has many requests for the same thing come at once.
 type crowd struct {
 	asked atomic.Int32
-	got   sync.Map // verdicts by how often
 	c     *Cache
 }
 

@@ -6,13 +6,12 @@ import (
 
 // facts are what decides whether an answer may be stored.
 type facts struct {
-	q         *Query
-	res       *http1.Response
-	says      *Directives // the answer's
-	varies    bool        // in what no request can be compared by
-	cookies   bool        // answers that set cookies may be shared
-	limit     int64       // of a body
-	forbidden bool
+	q       *Query
+	res     *http1.Response
+	says    *Directives // the answer's
+	varies  bool        // in what no request can be compared by
+	cookies bool        // answers that set cookies may be shared
+	limit   int64       // of a body
 }
 
 // A refusal is a reason not to store an answer.

@@ -6,17 +6,17 @@ import "time"
 type Verdict uint8
 
 const (
-	// Bypass: the cache has no part in it.
+	// Bypass is for what the cache has no part in.
 	Bypass Verdict = iota
-	// Miss: the origin is asked; its answer may be stored.
+	// Miss has the origin asked; its answer may be stored.
 	Miss
-	// Fresh: the entry is the answer.
+	// Fresh makes the entry the answer.
 	Fresh
-	// Stale: the entry is the answer, though it is stale.
+	// Stale makes the entry the answer, though it is stale.
 	Stale
-	// Validate: the origin is asked whether the entry still holds, with a condition where there is a validator.
+	// Validate has the origin asked whether the entry still holds, with a condition where there is a validator.
 	Validate
-	// Refused: the client wants nothing but a stored answer, and there is none to give; it gets 504.
+	// Refused is for a client that wants nothing but a stored answer, and there is none to give; it gets 504.
 	Refused
 )
 

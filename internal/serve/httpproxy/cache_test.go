@@ -120,7 +120,7 @@ func TestCacheAnswers(t *testing.T) {
 	if n := o.asked.Load(); n != 1 {
 		t.Errorf("the member was asked %d times", n)
 	}
-	if res, _ := k.ask("GET", "/other", "Cache-Control", "only-if-cached"); res.StatusCode != 504 {
+	if res, _ := k.ask("GET", "/other", "Cache-Control", "only-if-cached"); res.StatusCode != http.StatusGatewayTimeout {
 		t.Errorf("only-if-cached: %d", res.StatusCode)
 	}
 	k.ask("GET", "/raw")
@@ -139,7 +139,7 @@ func TestCacheOverHTTP2(t *testing.T) {
 	tr.Protocols.SetUnencryptedHTTP2(true)
 	defer tr.CloseIdleConnections()
 	for range 3 {
-		req, _ := http.NewRequestWithContext(t.Context(), "GET", "http://"+k.addr+"/a", nil)
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+k.addr+"/a", nil)
 		res, err := tr.RoundTrip(req)
 		if err != nil {
 			t.Fatal(err)
@@ -180,7 +180,7 @@ func TestNothingLeaks(t *testing.T) {
 	} {
 		path := fmt.Sprint("/", i)
 		k.ask("GET", path, fields...)
-		o.becomes(func(w http.ResponseWriter, r *http.Request) { http.Error(w, "down", 503) })
+		o.becomes(func(w http.ResponseWriter, r *http.Request) { http.Error(w, "down", http.StatusServiceUnavailable) })
 		if res, body := k.ask("GET", path); strings.Contains(body, "first") || res.Header.Get("Set-Cookie") != "" {
 			t.Errorf("%q: another gets %q %v", fields, body, res.Header)
 		}
@@ -246,7 +246,7 @@ func TestStaleInPlaceOfErrors(t *testing.T) {
 		check(fmt.Sprint(status), "/b", status, "bad\n", "")
 		check(fmt.Sprint(status), "/strict", status, "bad\n", "")
 	}
-	o.becomes(func(w http.ResponseWriter, r *http.Request) { http.Error(w, "gone", 404) })
+	o.becomes(func(w http.ResponseWriter, r *http.Request) { http.Error(w, "gone", http.StatusNotFound) })
 	check("404", "/c", 404, "gone\n", "")
 	o.becomes(func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) })
 	check("broken connection", "/a", 200, "good", "cache")
@@ -255,10 +255,10 @@ func TestStaleInPlaceOfErrors(t *testing.T) {
 	o.Close()
 	check("no connection", "/a", 200, "good", "cache")
 	check("no connection", "/c", 404, "gone\n", "cache")
-	if res, _ := k.ask("POST", "/a"); res.StatusCode != 203 {
+	if res, _ := k.ask("POST", "/a"); res.StatusCode != http.StatusNonAuthoritativeInfo {
 		t.Errorf("POST: %d", res.StatusCode)
 	}
-	if res, body := k.ask("HEAD", "/a"); res.StatusCode != 200 || body != "" {
+	if res, body := k.ask("HEAD", "/a"); res.StatusCode != http.StatusOK || body != "" {
 		t.Errorf("HEAD: %d %q", res.StatusCode, body)
 	}
 }
@@ -343,7 +343,7 @@ func TestValidation(t *testing.T) {
 		w.Header().Set("ETag", `"a"`)
 		if r.Header.Get("If-None-Match") == `"a"` {
 			w.Header().Set("Set-Cookie", "mine=1")
-			w.WriteHeader(304)
+			w.WriteHeader(http.StatusNotModified)
 			return
 		}
 		if r.Header.Get("If-None-Match") != "" {
@@ -355,14 +355,14 @@ func TestValidation(t *testing.T) {
 	k.ask("GET", "/a")
 	for _, fields := range [][]string{nil, {"If-None-Match", `"old"`}} {
 		res, body := k.ask("GET", "/a", fields...)
-		if res.StatusCode != 200 || body != "body" || res.Header.Get("Set-Cookie") != "mine=1" || !strings.Contains(res.Header.Get("Cache-Status"), "fwd=stale; fwd-status=304") {
+		if res.StatusCode != http.StatusOK || body != "body" || res.Header.Get("Set-Cookie") != "mine=1" || !strings.Contains(res.Header.Get("Cache-Status"), "fwd=stale; fwd-status=304") {
 			t.Errorf("%d %q %v", res.StatusCode, body, res.Header)
 		}
 	}
-	if res, _ := k.ask("GET", "/a", "If-None-Match", `"a"`); res.StatusCode != 304 {
+	if res, _ := k.ask("GET", "/a", "If-None-Match", `"a"`); res.StatusCode != http.StatusNotModified {
 		t.Errorf("%d", res.StatusCode)
 	}
-	if res, body := k.ask("GET", "/a", "Range", "bytes=1-2"); res.StatusCode != 206 || body != "od" {
+	if res, body := k.ask("GET", "/a", "Range", "bytes=1-2"); res.StatusCode != http.StatusPartialContent || body != "od" {
 		t.Errorf("%d %q", res.StatusCode, body)
 	}
 	o.becomes(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "new") })
@@ -403,7 +403,7 @@ func TestStaleWhileRevalidate(t *testing.T) {
 func TestChangesInvalidate(t *testing.T) {
 	var version atomic.Int32
 	o := newWebServer(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != "GET" {
+		if r.Method != http.MethodGet {
 			version.Add(1)
 			w.Header().Set("Location", "/b")
 			return

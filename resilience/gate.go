@@ -49,6 +49,26 @@ func Guard[T any](ctx context.Context, call func(context.Context) (T, error), ga
 	return result, err
 }
 
+// EnterAll enters gates for something that outlives a function, a stream say, as Guard does for a call. leave must be called
+// exactly once where err is nil, with how it ended.
+func EnterAll(ctx context.Context, gates ...Gate) (leave func(error), err error) {
+	passes := make([]Pass, 0, len(gates))
+	leave = func(err error) {
+		for i := len(passes) - 1; i >= 0; i-- {
+			passes[i].Leave(err)
+		}
+	}
+	for _, gate := range gates {
+		pass, refused := gate.Enter(ctx)
+		if refused != nil {
+			leave(refused)
+			return nil, refused
+		}
+		passes = append(passes, pass)
+	}
+	return leave, nil
+}
+
 var errPanicked = errors.New("the call panicked")
 
 // Judge is how errors count where no classification is given. Nil is a success. Ignored are calls that say nothing about the other

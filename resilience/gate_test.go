@@ -188,3 +188,19 @@ func BenchmarkDeadline(b *testing.B) {
 	call := answer(1, nil)
 	parallel(b, func() { _, _ = Guard(ctx, call, d) })
 }
+
+func TestEnterAll(t *testing.T) {
+	for refuse, want := range map[error]string{nil: "+a +b -b down -a down", ErrOpen: "+a +b -a " + ErrOpen.Error()} {
+		var log []string
+		leave, err := EnterAll(background, note{"a", nil, &log}, note{"b", refuse, &log})
+		if !errors.Is(err, refuse) || (err == nil) != (leave != nil) {
+			t.Fatal(err)
+		}
+		if leave != nil {
+			leave(errDown)
+		}
+		if got := strings.Join(log, " "); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}

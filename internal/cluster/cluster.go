@@ -65,6 +65,7 @@ type Cluster struct {
 	etcd    *embed.Etcd   // nil when external, or not running
 	cli     *clientv3.Client
 	leaving bool
+	peers   []string // where the other members serve clients
 }
 
 // Open returns the node's part of the store, without touching anything yet.
@@ -137,6 +138,28 @@ func (c *Cluster) stop() {
 	if client != nil {
 		client.Close()
 	}
+}
+
+// others returns where the other members were last known to serve clients.
+func (c *Cluster) others() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.peers
+}
+
+// notePeers remembers the other members.
+func (c *Cluster) notePeers(e *embed.Etcd) {
+	var peers []string
+	for _, m := range e.Server.Cluster().Members() {
+		for _, u := range m.ClientURLs {
+			if m.ID != e.Server.MemberID() && !m.IsLearner {
+				peers = append(peers, hostPort(u))
+			}
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.peers = peers
 }
 
 // local returns the embedded member; ErrExternal, or ErrUnavailable before it runs.

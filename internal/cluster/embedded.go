@@ -51,59 +51,85 @@ func (c *Cluster) runEmbedded(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	for pause := restartPause; ; pause = min(2*pause, longestRestartPause) {
+	again := false
+	for pause := restartPause; ; pause, again = min(2*pause, longestRestartPause), true {
 		began := time.Now()
-		err := c.runMember(ctx)
+		closed, err := c.runMember(ctx, again)
 		if !errors.Is(err, errFailed) || ctx.Err() != nil {
 			return err
 		}
 		if time.Since(began) > longestRestartPause {
 			pause = restartPause
 		}
-		c.o.Log.Error("the store's member starts again", "in", pause, "error", err)
-		c.tell(event.ClusterFailed, fmt.Sprintf("%v; it starts again in %v.", err, pause))
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return nil
+		if err := c.rest(ctx, closed, pause, err); err != nil || ctx.Err() != nil {
+			return err
 		}
 	}
 }
 
-// runMember runs etcd once.
-func (c *Cluster) runMember(ctx context.Context) error {
+// rest lets the node use the other members' store while its own member has failed, until that may start again. After
+// some failures etcd cannot be ended within the process; then that is so until the process ends.
+func (c *Cluster) rest(ctx context.Context, closed <-chan struct{}, pause time.Duration, reason error) error {
+	c.o.Log.Error("the store's member failed", "error", reason, "others", c.others())
+	c.tell(event.ClusterFailed, fmt.Sprintf("%v; the node uses the other members' meanwhile.", reason))
+	if others := c.others(); len(others) > 0 {
+		client, err := c.dial(ctx, others)
+		if err != nil {
+			return err
+		}
+		c.start(nil, client)
+		defer c.stop()
+	}
+	select {
+	case <-closed:
+	case <-ctx.Done():
+		return nil
+	case <-time.After(closeTime):
+		c.tell(event.ClusterFailed, "The failed member of the store cannot be ended; restart the node when the cause is cured.")
+		<-ctx.Done()
+		return nil
+	}
+	select {
+	case <-time.After(pause):
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// runMember runs etcd once. After errFailed it may not be closed yet. What does not start at first is for people to
+// see; what does not start again may the next time.
+func (c *Cluster) runMember(ctx context.Context, again bool) (closed chan struct{}, err error) {
+	closed = make(chan struct{})
 	id, err := readIdentity(c.o.Dir)
 	if err != nil {
-		return err
+		return closed, err
 	}
 	if err := id.check(&c.o); err != nil {
-		return err
+		return closed, err
 	}
 	config := c.config()
 	if id, err = c.prepare(ctx, id, config); err != nil {
-		return err
+		return closed, err
 	}
 	e, err := embed.StartEtcd(config)
+	if err != nil && again {
+		close(closed)
+		return closed, fmt.Errorf("%w: it does not start again: %w", errFailed, err)
+	}
 	if err != nil {
-		return fmt.Errorf("start this node's member of the store: %w", err)
+		return closed, fmt.Errorf("start this node's member of the store: %w", err)
 	}
 	err = c.attend(ctx, e, id)
-	closed := make(chan struct{})
 	go func() { defer close(closed); e.Close() }()
+	if errors.Is(err, errFailed) {
+		return closed, err
+	}
 	select {
 	case <-closed:
-		return err
+		return closed, err
 	case <-time.After(closeTime):
-		return fmt.Errorf("the store's member does not stop; the node's process must be restarted: %w", errors.Join(context.Cause(ctx), hide(err)))
+		return closed, errors.Join(err, errors.New("this node's member of the store does not stop; the process must end"))
 	}
-}
-
-// hide keeps an error's words and takes its meaning, so that nobody starts again on top of what still runs.
-func hide(err error) error {
-	if err == nil {
-		return nil
-	}
-	return errors.New(err.Error())
 }
 
 func (c *Cluster) complete() error {

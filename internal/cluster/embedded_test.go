@@ -63,7 +63,14 @@ func TestThreeMembersThroughTheirLives(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	b.mustPut("k", "while a was away")
-	a.mustGet("k", "while a was away") // waits for it to be back
+	start := time.Now()
+	a.mustGet("k", "while a was away") // by way of the others, and
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("the node was without a store for %v", took)
+	}
+	for a.Leader() == "" { // its own member comes back
+		time.Sleep(time.Millisecond)
+	}
 	for u := next(t, updates); len(u.Changes) == 0 || string(u.Changes[0].Value) != "while a was away"; u = next(t, updates) {
 	}
 

@@ -16,16 +16,19 @@ import (
 )
 
 const (
+	membersEvery    = 5 * time.Second
 	defragmentEvery = 30 * time.Minute
 	defragmentFrom  = 64 << 20 // bytes unused from which it is worth the pause
 )
 
 // maintain follows the leadership and looks after the store's size, until ctx ends.
 func (c *Cluster) maintain(ctx context.Context, e *embed.Etcd) {
-	look := time.NewTicker(defragmentEvery)
+	look, members := time.NewTicker(defragmentEvery), time.NewTicker(membersEvery)
 	defer look.Stop()
+	defer members.Stop()
 	known := ""
 	for {
+		c.notePeers(e)
 		changed := e.Server.LeaderChanged()
 		if leader := c.Leader(); leader != known && leader != "" {
 			if known != "" && leader == c.o.Node { // told once, by whom it concerns
@@ -43,6 +46,7 @@ func (c *Cluster) maintain(ctx context.Context, e *embed.Etcd) {
 		case <-e.Server.StopNotify():
 			return
 		case <-changed:
+		case <-members.C:
 		case <-look.C:
 			if err := c.defragmentIfWorthIt(ctx, e); err != nil && ctx.Err() == nil {
 				c.o.Log.Warn("store not defragmented", "error", err)

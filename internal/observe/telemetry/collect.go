@@ -60,6 +60,10 @@ var (
 		RateLimited:    desc("service_rate_limited_total", "Requests refused as there were too many in a time.", "service"),
 		FallbackFailed: desc("service_fallbacks_failed_total", "Requests that fallbacks did not answer either.", "service"),
 		Spared:         desc("service_spared_total", "Requests not sent, as a degradation mode spares the service.", "service"),
+		CacheHit:       desc("service_cache_hits_total", "Requests answered out of the cache without asking a member.", "service"),
+		CacheMiss:      desc("service_cache_misses_total", "Requests for which a member was asked, as nothing stored would do.", "service"),
+		CacheValidated: desc("service_cache_validations_total", "Requests for which a member said that what is stored still holds.", "service"),
+		CacheCollapsed: desc("service_cache_collapsed_total", "Requests that waited for the answer to another that asked for the same.", "service"),
 		Panicked:       desc("service_panic_requests_total", "Requests sent to members that checks call down, because too few are up.", "service"),
 	}
 	serviceShed     = desc("service_shed_total", "Requests refused under overload, by priority.", "service", "priority")

@@ -42,6 +42,10 @@ const (
 	RateLimited                    // refused: too many in a time
 	FallbackFailed                 // the fallback did not answer either
 	Spared                         // not sent, as a degradation mode spares the service
+	CacheHit                       // answered out of the cache, without asking
+	CacheMiss                      // asked, as nothing stored would do
+	CacheValidated                 // asked, and what was stored still held
+	CacheCollapsed                 // waited for the answer to another that asked for the same
 	incidents
 )
 

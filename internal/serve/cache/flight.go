@@ -22,6 +22,7 @@ const (
 // A flight is a question to the origin that others wait for.
 type flight struct {
 	key     string
+	since   time.Time
 	done    chan struct{}
 	outcome Outcome // valid when done is closed
 }
@@ -40,7 +41,9 @@ func (l *Lead) Done(o Outcome) {
 	}
 	l.flight = nil
 	c.mu.Lock()
-	delete(c.flights, f.key)
+	if c.flights[f.key] == f {
+		delete(c.flights, f.key)
+	}
 	if o == Passed {
 		c.passes.remember(f.key, time.Now())
 	}
@@ -58,16 +61,20 @@ func (c *Cache) join(q *Query, alone bool) (lead Lead, under *flight) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	q.text = c.flightKey(q.text[:0], q)
-	if f := c.flights[string(q.text)]; f != nil {
+	now := time.Now()
+	if f := c.flights[string(q.text)]; f != nil && now.Sub(f.since) < c.options.Load().staleFlight() {
 		return Lead{}, f
 	}
-	if !alone && c.passes.recent(q.text, time.Now()) {
+	if !alone && c.passes.recent(q.text, now) {
 		return Lead{}, nil
 	}
-	f := &flight{key: string(q.text), done: make(chan struct{})}
+	f := &flight{key: string(q.text), since: now, done: make(chan struct{})}
 	c.flights[f.key] = f
 	return Lead{cache: c, flight: f}, nil
 }
+
+// staleFlight is after how long a leader has company: its answer takes too long, or it was lost.
+func (o *Options) staleFlight() time.Duration { return max(2*o.Wait, 10*time.Second) }
 
 // flightKey tells apart the queries that cannot be expected to get the same answer: by the key, what is hidden, and the values of the fields by which
 // the variants differ that are known so far.

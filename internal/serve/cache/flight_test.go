@@ -211,6 +211,25 @@ func TestOneRefreshesWhileTheOthersAreServed(t *testing.T) {
 	})
 }
 
+// TestLostLeader: one that never tells how it ended does not hold up others for ever.
+func TestLostLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := serving(Options{Wait: time.Second})
+		lost := c.Open(context.Background(), ask(t, "GET /"))
+		time.Sleep(10 * time.Second)
+		began := time.Now()
+		d := c.Open(context.Background(), ask(t, "GET /"))
+		if !d.Lead.Leads() || time.Since(began) != 0 {
+			t.Errorf("%+v after %v", d, time.Since(began))
+		}
+		lost.Lead.Done(Passed)
+		if c.Usage().Flights != 1 {
+			t.Error("the lost one took the other's place")
+		}
+		d.Lead.Done(Aborted)
+	})
+}
+
 func TestNotCollapsed(t *testing.T) {
 	c := serving(Options{})
 	lead := c.Open(context.Background(), ask(t, "GET /"))

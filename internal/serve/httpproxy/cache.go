@@ -32,8 +32,8 @@ func (k *caching) reset() {
 // fromCache gives the answer out of the service's cache. It reports false where the service has to be asked; the cache learns the answer then.
 func (e *exchange) fromCache() bool {
 	k := &e.caching
-	if !e.route.Cache || e.request.Upgrade != nil {
-		return false
+	if !e.route.Cache && e.request.Verb.Safe() || e.request.Upgrade != nil {
+		return false // what changes things is seen on every route
 	}
 	k.cache = e.service.Cache
 	e.prepare() // what members would see is what variants are told apart by
@@ -44,6 +44,9 @@ func (e *exchange) fromCache() bool {
 	cancel()
 	k.asked = time.Now()
 	d := &k.decision
+	if d.Collapsed {
+		e.service.Metrics.Count(telemetry.CacheCollapsed)
+	}
 	switch d.Verdict {
 	case cache.Fresh:
 		k.say("hit")
@@ -63,6 +66,7 @@ func (e *exchange) fromCache() bool {
 		k.say("fwd=" + d.Why)
 		return false
 	}
+	e.service.Metrics.Count(telemetry.CacheHit)
 	e.note = "cache: " + d.Verdict.String()
 	e.give(d.Entry)
 	return true
@@ -176,6 +180,7 @@ func (e *exchange) learn(took time.Duration) bool {
 		k.keepCookies(res)
 		entry, outcome := k.cache.Freshen(&k.query, k.decision.Entry, res, k.asked, received)
 		k.say("; fwd-status=304")
+		e.service.Metrics.Count(telemetry.CacheValidated)
 		e.endTryUnsent(took)
 		k.decision.Lead.Done(outcome)
 		e.note = "cache: validated"
@@ -191,6 +196,9 @@ func (e *exchange) learn(took time.Duration) bool {
 		}
 	}
 	k.say("; fwd-status=" + strconv.Itoa(res.Status))
+	if k.decision.Verdict != cache.Bypass && k.cache.Serves() {
+		e.service.Metrics.Count(telemetry.CacheMiss)
+	}
 	if !e.request.Verb.Safe() {
 		k.cache.Invalidate(&k.query, res)
 		return false

@@ -21,6 +21,11 @@ import (
 // create makes a new, empty cluster, or adopts one that is there and never was Backstay's, and runs it as the primary of
 // the step's epoch.
 func (e *Engine) create(ctx context.Context, s plan.Step) error {
+	for _, path := range []string{e.o.Passwords.Replication, e.o.Passwords.Rewind} { // before anything is begun
+		if _, err := readPassword(path); err != nil {
+			return err
+		}
+	}
 	if !exists(e.data("PG_VERSION")) {
 		if err := e.initdb(ctx); err != nil {
 			return err

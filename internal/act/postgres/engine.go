@@ -92,6 +92,7 @@ type Engine struct {
 	log     *slog.Logger
 	changed chan struct{}
 	turn    chan struct{} // one step at a time
+	fresh   chan struct{} // a promotion wants its follow-up
 	prepare sync.Mutex    // of the folders and the account, once
 
 	mu      sync.Mutex
@@ -99,6 +100,7 @@ type Engine struct {
 	bin     string
 	settled bool // init has run
 	st      state
+	closed  bool // Run is over
 	step    *underway           // nil when none is
 	proc    *postmaster.Process // nil when down
 	life    int                 // grows with each start
@@ -137,7 +139,7 @@ func New(o Options) *Engine {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Engine{o: o, log: o.Log, changed: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
+	return &Engine{o: o, log: o.Log, changed: make(chan struct{}, 1), fresh: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
 }
 
 // Changed has a value when something happened that is worth a look: the child ended, the stream was lost.

@@ -103,6 +103,7 @@ func dialConfig(settings map[string]string, timeout time.Duration) (*pgx.ConnCon
 		return nil, err
 	}
 	cfg.ConnectTimeout = timeout
+	cfg.RuntimeParams["client_encoding"] = "UTF8" // whatever an adopted database is in
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
 	return cfg, nil
 }
@@ -219,8 +220,25 @@ func (e *Engine) observeUp(p *postmaster.Process, failed error) plan.Observation
 		o.SyncNames, o.SyncQuorum = parseSyncNames(f.syncNames)
 		o.Writable = answers && e.probe.problem == ""
 	}
-	o.Problem = e.problem(o, f)
+	if o.Problem = e.problem(o, f); o.Problem == "" {
+		o.Problem = fullDisk(e.o.DataPath, e.data("pg_wal"))
+	}
 	return o
+}
+
+// fullDisk says so where there is no room for one more segment of WAL, without which a server ends in panic.
+func fullDisk(paths ...string) string {
+	const segment = 16 << 20
+	for _, p := range paths {
+		var fs syscall.Statfs_t
+		if err := syscall.Statfs(p, &fs); err != nil {
+			continue
+		}
+		if free := fs.Bavail * uint64(fs.Bsize); free < segment {
+			return fmt.Sprintf("the disk is full: %d MiB are left for %s, no space left for one more segment of WAL", free>>20, p)
+		}
+	}
+	return ""
 }
 
 // problem says what is wrong with a running instance. Called with the lock held.

@@ -15,6 +15,8 @@ import (
 	"github.com/backstay/backstay/internal/act/postgres/postmaster"
 )
 
+var errClosed = errors.New("the node is stopping")
+
 // Run lives as long as the node: it takes over a postmaster that still runs, probes, keeps slots in step, and stops the
 // instance (fast) when ctx ends.
 func (e *Engine) Run(ctx context.Context) error {
@@ -31,7 +33,13 @@ func (e *Engine) Run(ctx context.Context) error {
 	for range 3 {
 		<-done
 	}
-	e.turn <- struct{}{} // the step under way has the same end as ctx, or its own
+	e.mu.Lock()
+	e.closed = true
+	if e.step != nil {
+		e.step.cancel(errClosed)
+	}
+	e.mu.Unlock()
+	e.turn <- struct{}{}
 	defer func() { <-e.turn }()
 	e.stopProcess(context.WithoutCancel(ctx), syscall.SIGINT, e.o.StopTimeout)
 	e.look.close()

@@ -175,19 +175,13 @@ func (e *Engine) becomePrimary(ctx context.Context) error {
 	})
 }
 
-// settle does what may take its time after a promotion: slots for the peers, and a checkpoint, without which pg_rewind
-// of others does not see the new timeline.
+// settle has what may take its time after a promotion done by Run: slots for the peers, and a checkpoint, without which
+// pg_rewind of others does not see the new timeline.
 func (e *Engine) settle() {
-	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-		defer cancel()
-		if err := e.keepSlots(ctx); err != nil {
-			e.log.Debug("slots", "error", err)
-		}
-		if err := e.checkpoint(ctx); err != nil {
-			e.log.Debug("checkpoint after promotion", "error", err)
-		}
-	}()
+	select {
+	case e.fresh <- struct{}{}:
+	default:
+	}
 }
 
 // demote stops a primary, all of whose WAL the standbys get first, and starts it as a standby of nobody. It does not wait

@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// keeping keeps the replication slots in step with the peers.
+// keeping keeps the replication slots in step with the peers, and follows up promotions.
 func (e *Engine) keeping(ctx context.Context) {
 	tick := time.NewTicker(5 * time.Second)
 	defer tick.Stop()
@@ -21,9 +21,13 @@ func (e *Engine) keeping(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if err := e.keepSlots(ctx); err != nil {
-				e.log.Debug("slots", "error", err)
+		case <-e.fresh:
+			if err := e.checkpoint(ctx); err != nil {
+				e.log.Debug("checkpoint after a promotion", "error", err)
 			}
+		}
+		if err := e.keepSlots(ctx); err != nil {
+			e.log.Debug("slots", "error", err)
 		}
 	}
 }

@@ -39,7 +39,11 @@ func (e *Engine) Do(ctx context.Context, s plan.Step) error {
 	defer e.passTurn()
 	e.mu.Lock()
 	e.step = &underway{s.Epoch, cancel}
+	closed := e.closed
 	e.mu.Unlock()
+	if closed {
+		return fmt.Errorf("%s: %w", s, errClosed)
+	}
 	if err := e.admit(s); err != nil {
 		return fmt.Errorf("%s: %w", s, err)
 	}
@@ -64,10 +68,14 @@ func (e *Engine) Do(ctx context.Context, s plan.Step) error {
 func (e *Engine) takeTurn(ctx context.Context, s plan.Step) error {
 	for {
 		e.mu.Lock()
+		closed := e.closed
 		if e.step != nil && e.step.epoch < s.Epoch {
 			e.step.cancel(act.ErrStale)
 		}
 		e.mu.Unlock()
+		if closed {
+			return errClosed
+		}
 		again := time.NewTimer(100 * time.Millisecond) // the turn may have gone to another of an older epoch
 		select {
 		case e.turn <- struct{}{}:

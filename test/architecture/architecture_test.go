@@ -18,8 +18,8 @@ const module = "github.com/backstay/backstay/"
 var ranks = [][]string{
 	{"resilience", "internal/base/config", "internal/base/event"},
 	{"internal/observe/health", "internal/observe/resolve", "internal/observe/telemetry", "internal/observe/peer", "internal/decide/plan", "internal/serve/http1"},
-	{"internal/cluster", "internal/act", "internal/decide/failover", "internal/serve/cache", "internal/serve/pool", "internal/serve/transport"},
-	{"internal/serve/snapshot"},
+	{"internal/cluster", "internal/act", "internal/decide/failover", "internal/serve/cache", "internal/serve/pool", "internal/serve/protect", "internal/serve/transport"},
+	{"internal/serve/snapshot", "internal/act/fake", "internal/act/postgres", "internal/act/conformance"},
 	{"internal/serve/httpproxy", "internal/serve/tcpproxy"},
 	{"internal/control"},
 	{"internal/operate/api"},
@@ -126,7 +126,7 @@ func TestLayers(t *testing.T) {
 		if !ours {
 			return
 		}
-		if home(target) == home(pkg) {
+		if strings.HasPrefix(target, pkg+"/") || strings.HasPrefix(pkg, target+"/") || home(target) == home(pkg) {
 			return // a package and its own sub-packages
 		}
 		if below, ok := rank(target); !ok || below >= own {

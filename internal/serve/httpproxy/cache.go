@@ -256,6 +256,7 @@ func (e *exchange) giveStale(entry *cache.Entry, why string) {
 	e.caching.decision.Lead.Done(cache.Failed)
 	e.service.Metrics.Count(telemetry.Fallback)
 	e.fallback, e.note = true, "fallback: stored answer: "+why
+	e.caching.say("; detail=stale-if-error")
 	e.give(entry)
 }
 

@@ -155,6 +155,42 @@ func TestCacheOverHTTP2(t *testing.T) {
 	}
 }
 
+// BenchmarkProxyCached is BenchmarkProxyGet out of the cache.
+func BenchmarkProxyCached(b *testing.B) {
+	m := newBackend(b, answering("HTTP/1.1 200 OK\r\nServer: bench\r\nContent-Type: text/plain\r\nCache-Control: max-age=3600\r\nContent-Length: 1024\r\n\r\n"+strings.Repeat("x", 1024)))
+	k := start(b, strings.Replace(cachedService, "cache: 8MiB", "cache: {memory: 8MiB, status: false}", 1), m.addr)
+	k.ask("GET", "/index.html", "Host", "example.org")
+	request := []byte("GET /index.html HTTP/1.1\r\nHost: example.org\r\nUser-Agent: bench/1.0\r\nAccept: */*\r\n\r\n")
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		c := dialTo(b, k.addr)
+		defer func() { _ = c.Close() }()
+		_ = c.SetDeadline(time.Now().Add(time.Minute))
+		buf := make([]byte, 8192)
+		for pb.Next() {
+			if _, err := c.Write(request); err != nil {
+				b.Error(err)
+				return
+			}
+			for body := -1; body < 1024; {
+				n, err := c.Read(buf)
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				if body >= 0 {
+					body += n
+				} else if i := strings.Index(string(buf[:n]), "\r\n\r\n"); i >= 0 {
+					body = n - i - 4
+				}
+			}
+		}
+	})
+	if m.heads.Load() != 1 {
+		b.Errorf("the member was asked %d times", m.heads.Load())
+	}
+}
+
 // TestNothingLeaks: what is one client's own is never given to another.
 func TestNothingLeaks(t *testing.T) {
 	o := newWebServer(t, func(w http.ResponseWriter, r *http.Request) {

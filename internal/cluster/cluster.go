@@ -136,7 +136,7 @@ func (c *Cluster) stop() {
 	}
 	c.mu.Unlock()
 	if client != nil {
-		client.Close()
+		_ = client.Close()
 	}
 }
 

@@ -5,13 +5,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net/url"
-	"os"
 	"strings"
 	"sync"
 	"time"
 
-	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 
@@ -19,23 +16,12 @@ import (
 )
 
 const (
-	compactEvery = "10m" // how long the store remembers what was overwritten
-	storeQuota   = 2 << 30
-	stopTime     = 5 * time.Second  // for etcd to tell that it stopped
-	closeTime    = 30 * time.Second // and to be gone
+	stopTime  = 5 * time.Second  // for etcd to tell that it stopped
+	closeTime = 30 * time.Second // and to be gone
 
 	restartPause        = time.Second
 	longestRestartPause = time.Minute
 )
-
-func (f TLSFiles) info() transport.TLSInfo {
-	return transport.TLSInfo{
-		CertFile: f.Cert, KeyFile: f.Key, ClientCertFile: f.Cert, ClientKeyFile: f.Key, TrustedCAFile: f.CA,
-		ClientCertAuth: true,
-		// The authority's signature counts; a node may well speak from another address than the one it is reached at.
-		SkipClientSANVerify: true,
-	}
-}
 
 // errFailed marks the end of a member that was running and may be started again.
 var errFailed = errors.New("this node's member of the store failed")
@@ -129,46 +115,6 @@ func (c *Cluster) runMember(ctx context.Context, again bool) (closed chan struct
 		return closed, err
 	case <-time.After(closeTime):
 		return closed, errors.Join(err, errors.New("this node's member of the store does not stop; the process must end"))
-	}
-}
-
-func (c *Cluster) complete() error {
-	switch o := c.o; {
-	case o.Cluster == "" || o.Node == "" || o.Dir == "" || o.Peer == "" || o.Client == "":
-		return errors.New("the cluster's name, the node's name, its directory and its addresses for peers and clients are required")
-	case o.TLS.CA == "" || o.TLS.Cert == "" || o.TLS.Key == "":
-		return errors.New("the store between nodes is never without TLS: `backstay init` or `backstay cluster join` makes certificates")
-	}
-	for _, path := range []string{c.o.TLS.CA, c.o.TLS.Cert, c.o.TLS.Key} {
-		if _, err := os.Stat(path); err != nil {
-			return fmt.Errorf("certificates of the store: %w; `backstay init` or `backstay cluster join` makes them", err)
-		}
-	}
-	return nil
-}
-
-// config returns etcd's options but for how the cluster begins.
-func (c *Cluster) config() *embed.Config {
-	cfg := embed.NewConfig()
-	cfg.Name, cfg.Dir = c.o.Node, etcdPath(c.o.Dir)
-	peer, client := url.URL{Scheme: "https", Host: c.o.Peer}, url.URL{Scheme: "https", Host: c.o.Client}
-	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
-	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
-	cfg.PeerTLSInfo, cfg.ClientTLSInfo = c.o.TLS.info(), c.o.TLS.info()
-	cfg.TickMs = uint(c.o.Profile.StoreHeartbeat.Milliseconds())
-	cfg.ElectionMs = uint(c.o.Profile.StoreElection.Milliseconds())
-	cfg.AutoCompactionMode, cfg.AutoCompactionRetention = embed.CompactorModePeriodic, compactEvery
-	cfg.QuotaBackendBytes = storeQuota
-	cfg.EnableGRPCGateway = false
-	cfg.InitialCluster = ""
-	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newZap(c.o.Log, c.failed, func() { c.removed.Store(true) }))
-	return cfg
-}
-
-func (c *Cluster) failed(reason string) {
-	select {
-	case c.failures <- reason:
-	default:
 	}
 }
 

@@ -144,7 +144,7 @@ func fight(t *testing.T, seed uint64) (hands int) {
 		life := rand.New(rand.NewPCG(seed, uint64(i)+20))
 		all.Go(func() { live(ctx, l, life) })
 	}
-	for range 20 {
+	for range 12 {
 		time.Sleep(within(rng, testTTL))
 		name := fmt.Sprint("n", rng.IntN(3))
 		switch rng.IntN(6) {

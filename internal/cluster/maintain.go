@@ -115,7 +115,7 @@ func (c *Cluster) Snapshot(ctx context.Context, path string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer os.Remove(f.Name())
+	defer func() { _ = os.Remove(f.Name()) }()
 	n, err := io.Copy(f, from)
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return 0, fmt.Errorf("snapshot of the store to %s: %w", path, err)

@@ -92,7 +92,7 @@ func (c *Cluster) ask(ctx context.Context, address string) (sight, error) {
 	if err != nil {
 		return sight{}, err
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	status, err := client.Status(ctx, address)
 	if err != nil {
 		return sight{}, err

@@ -93,7 +93,7 @@ func (e *Endpoint) Serve(ctx context.Context, l net.Listener) error {
 		MaxHeaderBytes: 8 << 10, ErrorLog: slog.NewLogLogger(e.o.Log.Handler(), slog.LevelDebug),
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
-	stop := context.AfterFunc(ctx, func() { server.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
 	if err := server.Serve(tls.NewListener(l, config)); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("endpoint for joining nodes: %w", err)

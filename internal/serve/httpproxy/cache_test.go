@@ -1,6 +1,7 @@
 package httpproxy
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -180,7 +181,7 @@ func BenchmarkProxyCached(b *testing.B) {
 				}
 				if body >= 0 {
 					body += n
-				} else if i := strings.Index(string(buf[:n]), "\r\n\r\n"); i >= 0 {
+				} else if i := bytes.Index(buf[:n], []byte("\r\n\r\n")); i >= 0 {
 					body = n - i - 4
 				}
 			}

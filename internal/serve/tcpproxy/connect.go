@@ -51,7 +51,6 @@ func (v *session) tryAll(ctx context.Context) (*pool.Member, memberSide, error) 
 	if b := &v.service.Config.Balance; b.Policy == "hash" && b.Hash != nil && b.Hash.Client && v.from.IsValid() {
 		query.Hash, query.HasHash = hash(v.from.Addr().As16()), true
 	}
-	budget := v.service.Pool.Budget()
 	for {
 		m, err := v.pick(ctx, &query)
 		if err != nil {
@@ -61,29 +60,50 @@ func (v *session) tryAll(ctx context.Context) (*pool.Member, memberSide, error) 
 		t := time.Now()
 		side, err := v.dial(ctx, m)
 		took := time.Since(t)
-		if v.tries > 1 {
-			budget.EndRetry()
-		}
 		if err == nil {
 			v.connected = took
 			return m, side, nil
 		}
 		m.Done(failure(ctx, err, took))
 		v.server.o.Log.Debug("member not reached", "service", v.service.Name, "member", m.Name(), "try", v.tries, "error", err)
-		if ctx.Err() != nil || !v.service.Retry.Connect || v.tries >= v.service.Retry.Attempts {
+		if !v.another(ctx, err) {
 			return nil, memberSide{}, err
 		}
-		if !budget.TryRetry() {
-			v.service.Metrics.Count(telemetry.RetryDenied)
-			return nil, memberSide{}, err
-		}
-		v.service.Metrics.Retry(telemetry.RetryConnect)
 		query.Tried = append(query.Tried, m)
-		if !v.rest(ctx) {
-			budget.EndRetry()
-			return nil, memberSide{}, context.Cause(ctx)
-		}
 	}
+}
+
+// another waits before the next try and says whether there is one. The retry budget is not asked: it bounds the load that
+// retries add, and a session that did not get through added none.
+func (v *session) another(ctx context.Context, err error) bool {
+	if ctx.Err() != nil {
+		return false
+	}
+	if v.service.Retry.Connect && v.tries < v.service.Retry.Attempts {
+		v.service.Metrics.Retry(telemetry.RetryConnect)
+		return v.rest(ctx)
+	}
+	switch transport.Reason(err) {
+	case "refused", "timeout", "unreachable", "canceled":
+		return v.endure(ctx)
+	}
+	return false
+}
+
+// endure lets a session that found nobody at home wherever it tried wait like one for which there is no member: for a
+// backoff, less when who may be picked changes, and in all no longer than the service holds.
+func (v *session) endure(ctx context.Context) bool {
+	t := time.Now()
+	if v.holdBy.IsZero() {
+		v.holdBy = t.Add(time.Duration(v.service.Config.Hold.For))
+	}
+	delay := min(v.service.Retry.Backoff.Delay(v.tries), v.holdBy.Sub(t))
+	if delay <= 0 {
+		return false
+	}
+	err := v.service.Pool.Pause(ctx, int64(len(v.head)), delay)
+	v.waited += time.Since(t)
+	return err == nil
 }
 
 // rest waits before the next try.
@@ -127,6 +147,8 @@ func (v *session) dial(ctx context.Context, m *pool.Member) (memberSide, error) 
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
+	ctx, cancel := whileThere(ctx, m)
+	defer cancel()
 	dialer := transport.Dialer{UserTimeout: -1}
 	if idle := v.idle(); idle > 0 {
 		dialer.UserTimeout = max(idle, minUserTimeout)
@@ -141,6 +163,19 @@ func (v *session) dial(ctx context.Context, m *pool.Member) (memberSide, error) 
 		return memberSide{}, err
 	}
 	return side, nil
+}
+
+// whileThere ends with ctx, and when the member is gone: nobody needs to wait for one that lost its place.
+func whileThere(ctx context.Context, m *pool.Member) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-m.Gone():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
 }
 
 // greet says on a new connection what members are to hear before the client.

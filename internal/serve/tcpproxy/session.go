@@ -32,6 +32,7 @@ type session struct {
 
 	began     time.Time
 	waited    time.Duration // in the queue, held, or between tries
+	holdBy    time.Time     // until when it may wait for a member that can be reached; zero before it has to
 	connected time.Duration // how long the try that came through took
 	tries     int
 }

@@ -23,6 +23,7 @@ type job struct {
 	urgency urgency
 	step    plan.Step
 	task    markKey // of a plan
+	anew    bool    // even where the effect is there already
 	after   func(outcome)
 }
 
@@ -72,7 +73,7 @@ func (u *unit) begin(j job) {
 	u.beside(func(context.Context) func() {
 		u.c.o.gate()
 		var out outcome
-		out.err = u.perform(ctx, j.step)
+		out.err = u.perform(ctx, j)
 		began := time.Now()
 		if out.err == nil && j.urgency == urgencyTask {
 			out.observation, out.err = u.engine.Observe(ctx)
@@ -94,11 +95,12 @@ func (u *unit) begin(j job) {
 }
 
 // perform does a step unless its effect is there, and looks whether it is.
-func (u *unit) perform(ctx context.Context, s plan.Step) error {
+func (u *unit) perform(ctx context.Context, j job) error {
+	s := j.step
 	if repeats(s.Kind) {
 		return u.engine.Do(ctx, s)
 	}
-	if done, err := u.engine.Done(ctx, s); err != nil || done {
+	if done, err := u.engine.Done(ctx, s); err != nil || done && !j.anew {
 		return err
 	}
 	if err := u.engine.Do(ctx, s); err != nil {

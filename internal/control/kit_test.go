@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -40,6 +41,7 @@ type sim struct {
 	broken bool
 	gap    time.Duration // the longest without an acknowledgement
 	serial int
+	acks   []string
 	lost   bool // an asynchronous service may lose
 	grants map[uint64]string
 }
@@ -331,12 +333,12 @@ func (s *sim) write(proxy string) bool {
 	}
 	now := routes.Route("db")
 	toClient := now.Valid(time.Now()) && now.Epoch == r.Epoch && !n.isHung() && n.up()
-	s.ack(value, w, toClient, func() []string { return in.Values() })
+	s.ack(value, w, toClient)
 	return toClient
 }
 
 // ack checks an acknowledgement against all before it.
-func (s *sim) ack(value string, w fake.Write, toClient bool, has func() []string) {
+func (s *sim) ack(value string, w fake.Write, toClient bool) {
 	if s.lost && !toClient {
 		return
 	}
@@ -347,34 +349,38 @@ func (s *sim) ack(value string, w fake.Write, toClient bool, has func() []string
 	}
 	s.acked[value], s.ackAt, s.epoch = true, time.Now(), max(s.epoch, w.Epoch)
 	s.mu.Unlock()
+	s.mu.Lock()
+	s.acks = append(s.acks, fmt.Sprintf("%s %s at %d by %s, epoch %d", time.Now().Format("05.0000"), value, w.Position, w.Node, w.Epoch))
+	s.mu.Unlock()
 	if w.Epoch < old {
 		s.fail("%s acknowledged %s at epoch %d after one at epoch %d", w.Node, value, w.Epoch, old)
 	}
 	if fresh {
 		s.logf("first acknowledgement of %s at epoch %d", w.Node, w.Epoch)
-		s.check(w.Node, has())
+		s.check(w.Node)
 	}
 }
 
 // check says which acknowledged writes an instance does not have.
-func (s *sim) check(node string, has []string) {
+func (s *sim) check(node string) {
 	if s.lost {
 		return
 	}
+	s.mu.Lock()
+	acked := slices.Collect(maps.Keys(s.acked))
+	s.mu.Unlock()
 	set := map[string]bool{}
-	for _, v := range has {
+	for _, v := range s.world.Instance(node).Values() { // after the acknowledgements were collected
 		set[v] = true
 	}
-	s.mu.Lock()
-	var missing []string
-	for v := range s.acked {
-		if !set[v] {
-			missing = append(missing, v)
-		}
-	}
-	s.mu.Unlock()
+	missing := slices.DeleteFunc(acked, func(v string) bool { return set[v] })
 	if len(missing) > 0 {
 		slices.Sort(missing)
+		for _, a := range s.acks {
+			if slices.Contains(missing, strings.Fields(a)[1]) {
+				s.logf("lost: %s", a)
+			}
+		}
 		s.fail("%s does not have %d acknowledged writes: %s", node, len(missing), strings.Join(missing, " "))
 	}
 }

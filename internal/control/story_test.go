@@ -107,7 +107,7 @@ func TestFaultsCostATimeThatIsBounded(t *testing.T) {
 					c.heal(s, p)
 				}
 				s.settle(patient)
-				s.check(s.primary(), s.world.Instance(s.primary()).Values())
+				s.check(s.primary())
 			})
 		})
 	}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/backstay/backstay/internal/decide/failover"
-	"github.com/backstay/backstay/internal/decide/plan"
 )
 
 // Kinds of records on the event log.
@@ -165,34 +164,35 @@ func (u *unit) care(v failover.View) {
 		return
 	}
 	s := d.Plan.Tasks[0].Step
-	if h.job != nil || h.next != nil || v.Now.Before(h.rest) {
+	if h.job != nil || h.next != nil || v.Now.Before(h.rest) || u.granting {
 		return
 	}
 	u.tell(eventCare, u.c.o.Self, s.String(), d.Evidence, s.Epoch)
-	u.use(job{urgency: urgencyCare, step: s, after: func(out outcome) {
-		if err := out.err; err != nil {
+	anew := d.Rule == failover.CareReinit
+	u.use(job{urgency: urgencyCare, step: s, anew: anew, after: func(out outcome) {
+		h.rest = time.Now().Add(u.svc.Heartbeat) // until the effect is seen
+		if out.err != nil {
 			h.rest = time.Now().Add(u.svc.Suspicion)
-			u.c.o.Log.Debug("step failed", "service", u.svc.Name, "step", s.String(), "error", err)
-			return
+			u.c.o.Log.Debug("step failed", "service", u.svc.Name, "step", s.String(), "error", out.err)
+		} else if anew && u.state.Wish != nil {
+			u.fulfilled(u.state.Wish.ID)
 		}
-		u.granted(s)
 	}})
 }
 
-// granted ends a wish for new data that was just fulfilled.
-func (u *unit) granted(s plan.Step) {
-	if s.Kind != plan.Clone || u.state == nil || u.state.Wish == nil || u.state.Wish.Kind != failover.WishReinit || u.state.Wish.To != u.c.o.Self {
-		return
-	}
-	id := u.state.Wish.ID
+// fulfilled ends a wish for new data.
+func (u *unit) fulfilled(id string) {
+	u.granting = true
 	u.beside(func(ctx context.Context) func() {
+		ctx, cancel := context.WithTimeout(ctx, u.patienceWithStore())
+		defer cancel()
 		err := u.c.change(ctx, u, func(s *failover.State) error {
 			if s.Wish != nil && s.Wish.ID == id {
 				s.Wish = nil
 			}
 			return nil
 		})
-		return func() { u.resync = u.resync || err != nil }
+		return func() { u.granting, u.resync = false, u.resync || err != nil }
 	})
 }
 

@@ -58,6 +58,7 @@ type unit struct {
 	deposing   bool
 	taking     bool
 	releasing  bool
+	granting   bool
 	tookAt     time.Time
 	hands      hands
 	marks      map[markKey]mark

@@ -193,7 +193,7 @@ func (a *advance) await(t *Task) bool {
 // elect chooses of the fenced the one with everything, and lays down what it is to keep as primary.
 func (a *advance) elect(t *Task) bool {
 	fenced := fencedOf(a.v, &a.s)
-	eligible := slices.DeleteFunc(slices.Clone(fenced), func(c Candidate) bool { return !c.InLine && !a.p.Forced || a.v.suspected(c.Node) })
+	eligible := slices.DeleteFunc(slices.Clone(fenced), func(c Candidate) bool { return !c.InLine && !a.p.Forced })
 	covered := a.s.Covered(names(fenced))
 	if len(eligible) == 0 || !covered && a.v.Service.Protection != MaxPerformance && !a.p.Forced {
 		why := "waiting: " + a.s.arithmetic(names(fenced))
@@ -226,9 +226,10 @@ func (a *advance) elect(t *Task) bool {
 }
 
 // prefer leaves out whom one would rather not promote, as long as the others must have every acknowledged write too: who
-// is declared so, who has a problem, and the primary whose failure this is about.
+// cannot be reached any more, is declared so, or has a problem, and the primary whose failure this is about.
 func (a *advance) prefer(eligible []Candidate) []Candidate {
 	for _, avoid := range []func(c Candidate) bool{
+		func(c Candidate) bool { return a.v.suspected(c.Node) },
 		func(c Candidate) bool { return c.NoFailover && c.Node != a.p.Target },
 		func(c Candidate) bool { return a.v.Nodes[c.Node].Report.Observation.Problem != "" },
 		func(c Candidate) bool { return a.p.Kind == PlanFailover && c.Node == a.p.From },
@@ -272,6 +273,9 @@ func (a *advance) lay(chosen, top Candidate, fenced []Candidate) {
 		if c.Node != chosen.Node && c.InLine && c.Timeline == top.Timeline && c.Position <= top.Position {
 			inLine = append(inLine, c.Node)
 		}
+	}
+	if chosen.Node == a.s.Last { // who was in line with it still is, fenced or not
+		inLine = slices.DeleteFunc(slices.Clone(a.s.InLine), func(n string) bool { return n == chosen.Node })
 	}
 	slices.Sort(inLine)
 	a.p.InLine, a.p.Next = inLine, Guarantee{Names: inLine, Quorum: quorumFor(a.v.Service.Quorum, len(inLine))}

@@ -34,6 +34,9 @@ type careRule struct {
 	step    func(f *facts) *plan.Step
 }
 
+// CareReinit is the rule that copies data anew because an operator asked for it.
+const CareReinit = "to be made anew"
+
 // careRules are asked in order; the first that applies decides. Those with a step order it.
 var careRules = []careRule{
 	{"nothing is agreed", func(f *facts) bool { return !f.v.StateKnown || f.v.State == nil }, nil},
@@ -53,7 +56,7 @@ var careRules = []careRule{
 	{"in line: follow the primary", (*facts).careFollow, upstreamStep(plan.Follow)},
 	{"in line: start", (*facts).careStart, startStep},
 	{"in line", (*facts).careInLine, nil},
-	{"to be made anew", (*facts).careReinit, upstreamStep(plan.Clone)},
+	{CareReinit, (*facts).careReinit, upstreamStep(plan.Clone)},
 	{"it follows the primary", (*facts).careFollows, nil},
 	{"not in line: give up what the primary does not have, and follow", func(*facts) bool { return true }, upstreamStep(plan.Rewind)},
 }
@@ -111,11 +114,9 @@ func (f *facts) carePrimaryAway() bool {
 	return (!ok || !r.Observed || !r.Observation.Running || r.Observation.Role != plan.Primary || r.Observation.Epoch < f.s.Epoch) && f.say("%s", f.s.Primary)
 }
 
-// counted says whether the member's confirmations may still be relied on, so that its data must not be given up.
-func (f *facts) counted() bool {
-	in := func(g Guarantee) bool { return slices.Contains(g.Names, f.v.Self) }
-	return slices.Contains(f.s.InLine, f.v.Self) || in(f.s.Sync) || slices.ContainsFunc(f.s.Before, in)
-}
+// counted says whether an election may rely on the member's data, so that it must not be given up. Who is not in line is
+// not elected and covers nothing, whatever guarantee has its name.
+func (f *facts) counted() bool { return slices.Contains(f.s.InLine, f.v.Self) }
 
 func (f *facts) careClone() bool { return f.own().Observation.Empty && !f.counted() }
 

@@ -129,7 +129,7 @@ func (f *facts) revoking() bool {
 
 func (f *facts) electedLost() bool {
 	p := f.s.Plan
-	if p.yields() || f.s.Elected == "" {
+	if p.yields() || f.s.Elected == "" || f.revoking() {
 		return false
 	}
 	if voters, why := f.v.suspicions(f.s.Elected); p.Kind != PlanCreate && len(voters) >= f.v.majority() {

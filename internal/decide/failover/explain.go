@@ -1,0 +1,96 @@
+package failover
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Explain says in a few lines what is agreed about a service, what is thought of it, by which rule and from which facts,
+// and what is under way.
+func Explain(v View) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "service %s, as %s sees it\n", v.Service.Name, v.Self)
+	if s := v.State; s != nil {
+		primary := s.Primary
+		if primary == "" {
+			primary = "none (last " + s.Last + ")"
+		}
+		fmt.Fprintf(&b, "primary %s, epoch %d, writes acknowledged with %s", primary, s.Epoch, s.Sync)
+		for _, g := range s.Before {
+			fmt.Fprintf(&b, ", older ones with %s", g)
+		}
+		fmt.Fprintf(&b, "\nin line: %s\n", strings.Join(s.InLine, " "))
+		if s.Paused {
+			b.WriteString("paused by an operator\n")
+		}
+		if s.Wish != nil {
+			fmt.Fprintf(&b, "%s asked for: %s %s\n", s.Wish.By, s.Wish.Kind, s.Wish.To)
+		}
+	}
+	for _, name := range sortedNodes(v) {
+		fmt.Fprintf(&b, "  %s\n", v.describe(name))
+	}
+	fmt.Fprintf(&b, "%s\n", Decide(v))
+	if v.State != nil && v.State.Plan != nil {
+		fmt.Fprintf(&b, "under way, run by %s: %s\n", v.State.Plan.Runner, v.State.Plan)
+	}
+	if v.State != nil && len(v.State.History) > 0 {
+		b.WriteString(v.State.History[len(v.State.History)-1].String() + "\n")
+	}
+	return b.String()
+}
+
+func sortedNodes(v View) []string {
+	var all []string
+	for n := range v.Nodes {
+		all = append(all, n)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// describe is what is known of a node, on a line.
+func (v View) describe(name string) string {
+	n := v.Nodes[name]
+	o := n.Report.Observation
+	var parts []string
+	switch {
+	case !n.Heard:
+		parts = append(parts, fmt.Sprintf("last heard %v ago", n.Ago.Round(time.Millisecond)))
+	case !n.Report.Observed:
+		parts = append(parts, "no instance to be seen")
+	default:
+		parts = append(parts, fmt.Sprintf("%s, position %d, timeline %d, epoch %d", o.Role, o.Position, o.Timeline, o.Epoch))
+		if o.Upstream != "" {
+			parts = append(parts, map[bool]string{true: "streams", false: "does not stream"}[o.Streaming]+" from "+o.Upstream)
+		}
+	}
+	if n.Heard && !n.Report.Store {
+		parts = append(parts, fmt.Sprintf("has not reached the store for %v", n.Report.StoreAway.Round(time.Millisecond)))
+	}
+	if voters, why := v.suspicions(name); len(voters) > 0 {
+		parts = append(parts, fmt.Sprintf("suspected by %s (%s)", strings.Join(voters, " "), why))
+	}
+	if o.Problem != "" {
+		parts = append(parts, o.Problem)
+	}
+	return name + ": " + strings.Join(parts, ", ")
+}
+
+// String is the proof for people.
+func (p Proof) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s: %s → %s at epoch %d, %s\n  rule: %s\n  because %s", p.Kind, p.ID, p.From, p.To, p.Epoch, p.Outcome, p.Rule, p.Evidence)
+	if p.Arithmetic != "" {
+		fmt.Fprintf(&b, "\n  nothing acknowledged is lost: %s", p.Arithmetic)
+	}
+	began := p.Times["began"]
+	for _, k := range []string{"hold", "await", "revoke", "elect", "promoted", "granted"} {
+		if t, ok := p.Times[k]; ok {
+			fmt.Fprintf(&b, "\n  %s after %v", k, t.Sub(began).Round(time.Millisecond))
+		}
+	}
+	return b.String()
+}

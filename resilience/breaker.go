@@ -145,6 +145,10 @@ func (b *Breaker) Allow() (Permit, error) {
 
 // probe admits a call to an open breaker whose rest is over, or to a half-open one that has room.
 func (b *Breaker) probe(e *era) (Permit, error) {
+	if e.state == Open && e.asleep.Load() {
+		b.refused.add(1)
+		return Permit{}, ErrOpen
+	}
 	now := b.clock.now()
 	if e.state == Open && !e.rested(now) {
 		b.refused.add(1)

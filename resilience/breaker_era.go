@@ -45,8 +45,11 @@ type era struct {
 
 	reset time.Duration // Open, HalfOpen: the timeout that growth has reached, without its jitter
 	until time.Duration // Open: when it may try
-	tally *tally        // Closed: the results
-	trial *trial        // HalfOpen: the probes, under the breaker's mutex
+	// asleep is set in the first seven eighths of an open era, and all through one that was forced: no need to read the clock,
+	// which would take longer than all else that a refusal does.
+	asleep *atomic.Bool
+	tally  *tally // Closed: the results
+	trial  *trial // HalfOpen: the probes, under the breaker's mutex
 }
 
 // next is the era that follows on an event.
@@ -64,6 +67,11 @@ func (e *era) next(event event, now, retryAfter time.Duration) *era {
 		// Up to a quarter shorter, at random: breakers that opened together must not all try together.
 		rest := n.reset - source{n.options.Rand}.upTo(n.reset/4)
 		n.until = now + max(rest, min(retryAfter, n.options.MaxReset))
+		n.asleep = new(atomic.Bool)
+		n.asleep.Store(true)
+		if asleep := n.asleep; !n.forced {
+			time.AfterFunc((n.until-now)/8*7, func() { asleep.Store(false) })
+		}
 	case HalfOpen:
 		n.reset = e.reset
 		n.trial = newTrial(n.options)

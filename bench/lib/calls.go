@@ -90,9 +90,12 @@ func eapacheDeadline(b *testing.B) {
 
 // hedged has seen enough calls to be armed; Least keeps the hedge from being made.
 func hedged(b *testing.B) {
-	hedge := resilience.NewHedge(resilience.HedgeOptions{Least: time.Second, Volume: 1, Window: time.Hour})
-	for range 1000 {
+	hedge := resilience.NewHedge(resilience.HedgeOptions{Least: time.Second, Volume: 1, Window: time.Second})
+	for begun := time.Now(); time.Since(begun) < 50*time.Millisecond; { // it counts anew each fiftieth of half its window
 		_, _ = resilience.Race(background, hedge, work, nil)
+	}
+	if _, armed := hedge.Delay(); !armed {
+		b.Fatal("the hedge is not armed")
 	}
 	parallel(b, func() { _, _ = resilience.Race(background, hedge, work, nil) })
 }

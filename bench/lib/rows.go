@@ -35,6 +35,7 @@ func rows() []row {
 // parallel measures op in as many goroutines as there are processors in use.
 func parallel(b *testing.B, op func()) {
 	b.ReportAllocs()
+	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			op()

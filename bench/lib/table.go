@@ -23,7 +23,7 @@ func (r row) print(w io.Writer, results []result) {
 		ratios := make([]string, 0, len(results[i].nanoseconds))
 		for c, ns := range results[i].nanoseconds {
 			fmt.Fprintf(w, " %s |", figure(ns))
-			ratios = append(ratios, figure(ns/results[0].nanoseconds[c]))
+			ratios = append(ratios, figure(results[i].ratios[c]))
 		}
 		ratio := strings.Join(ratios, ", ")
 		if i == 0 {

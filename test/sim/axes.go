@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"html"
 	"math"
 	"strconv"
 	"strings"
@@ -77,5 +78,5 @@ func (p Plot) drawAxes(b *strings.Builder, a axes) {
 	}
 	fmt.Fprintf(b, "<path class=\"axis\" fill=\"none\" d=\"M%g %gV%gH%g\"/>\n", left, top, top+inHeight, width-right)
 	text(b, left+inWidth/2, top+inHeight+32, "middle", "", "seconds")
-	fmt.Fprintf(b, "<text transform=\"translate(16 %g) rotate(-90)\" text-anchor=\"middle\">%s</text>\n", top+inHeight/2, p.Y)
+	fmt.Fprintf(b, "<text transform=\"translate(16 %g) rotate(-90)\" text-anchor=\"middle\">%s</text>\n", top+inHeight/2, html.EscapeString(p.Y))
 }

@@ -37,9 +37,9 @@ type Span struct {
 }
 
 const (
-	width, height         = 760.0, 300.0
+	width, height         = 760.0, 314.0
 	left, right           = 64.0, 16.0
-	top, bottom           = 34.0, 70.0
+	top, bottom           = 48.0, 70.0
 	inWidth, inHeight     = width - left - right, height - top - bottom
 	legendStep, legendRow = 174.0, 16.0
 )
@@ -72,7 +72,7 @@ func (p Plot) SVG() string {
 	a := p.axes()
 	for _, s := range p.Spans {
 		fmt.Fprintf(&b, "<rect class=\"span\" x=\"%.1f\" y=\"%g\" width=\"%.1f\" height=\"%g\"/>\n", a.x(s.From), top, a.x(s.To)-a.x(s.From), inHeight)
-		text(&b, (a.x(s.From)+a.x(s.To))/2, top+14, "middle", "", s.Name)
+		text(&b, (a.x(s.From)+a.x(s.To))/2, top-5, "middle", "", s.Name)
 	}
 	p.drawAxes(&b, a)
 	for _, l := range p.Levels {

@@ -29,7 +29,7 @@ var owned = []string{
 var defaults = map[string]string{
 	"wal_level": "replica", "max_wal_senders": "16", "max_replication_slots": "16",
 	"wal_keep_size": "256MB", "max_slot_wal_keep_size": "8GB", "synchronous_commit": "on",
-	"wal_sender_timeout": "5s", "wal_receiver_timeout": "5s", "wal_receiver_status_interval": "1s", "wal_retrieve_retry_interval": "100ms",
+	"wal_sender_timeout": "5s", "wal_receiver_timeout": "5s", "wal_receiver_status_interval": "1s", "wal_retrieve_retry_interval": "200ms",
 	"password_encryption": "scram-sha-256", "superuser_reserved_connections": "5",
 	"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3", "tcp_user_timeout": "20s",
 	"log_line_prefix": "%m [%p] %q%u@%d ", "checkpoint_completion_target": "0.9", "logging_collector": "off",
@@ -134,7 +134,8 @@ func (e *Engine) parameters(o Options, st state) string {
 		set[strings.ToLower(name)] = v
 	}
 	set["max_connections"] = cmp.Or(set["max_connections"], "100")
-	if exists(e.data("standby.signal")) {
+	standby := exists(e.data("standby.signal"))
+	if standby {
 		e.raise(set)
 	}
 	maps.Copy(set, map[string]string{
@@ -145,6 +146,12 @@ func (e *Engine) parameters(o Options, st state) string {
 		"synchronous_standby_names": syncNames(st.SyncNames, st.SyncQuorum),
 		"primary_conninfo":          "", "primary_slot_name": "",
 	})
+	if standby && !st.Promoting {
+		// Whether commits wait at all is a flag that the checkpointer sets when it comes to it, too late for the first commits
+		// of a new primary. On a standby a set means nothing, but the flag is up.
+		peers := slices.Sorted(maps.Keys(o.Peers))
+		set["synchronous_standby_names"] = syncNames(slices.DeleteFunc(peers, func(n string) bool { return n == o.Node }), 1)
+	}
 	if st.Upstream != "" && !st.Fenced {
 		set["primary_conninfo"], set["primary_slot_name"] = e.conninfo(o, st.Upstream, replicator, o.Node), slotName(o.Node)
 	}

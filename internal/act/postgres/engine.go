@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -100,7 +101,7 @@ type Engine struct {
 	bin     string
 	settled bool // init has run
 	st      state
-	closed  bool // Run is over
+	closed  bool                // Run is over
 	step    *underway           // nil when none is
 	proc    *postmaster.Process // nil when down
 	life    int                 // grows with each start
@@ -217,7 +218,11 @@ func (e *Engine) persist(change func(*state)) error {
 	if err != nil {
 		return err
 	}
-	if err := acc.writeDurably(e.statePath(), text, 0o600); err != nil {
+	err = acc.writeDurably(e.statePath(), text, 0o600)
+	if errors.Is(err, syscall.ENOSPC) && os.Remove(e.conf("reserve")) == nil {
+		err = acc.writeDurably(e.statePath(), text, 0o600)
+	}
+	if err != nil {
 		return fmt.Errorf("persist epoch %d: %w", st.Epoch, err)
 	}
 	e.mu.Lock()

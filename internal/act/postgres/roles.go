@@ -28,7 +28,7 @@ func (e *Engine) fence(ctx context.Context, s plan.Step) error {
 	if !standby && st.Reign == s.Epoch && st.Reign > 0 {
 		return nil // the primary of this very epoch
 	}
-	if !standby {
+	if !standby || st.Promoting {
 		e.stopProcess(ctx, syscall.SIGQUIT, 0)
 		if err := e.makeStandby(); err != nil {
 			return err
@@ -111,12 +111,12 @@ func (e *Engine) promote(ctx context.Context, s plan.Step) error {
 	if !exists(e.data("PG_VERSION")) {
 		return errors.New("there is no data to promote: create or clone it")
 	}
-	if !exists(e.data("standby.signal")) { // done before, or of this epoch
-		return e.start(ctx)
+	if !exists(e.data("standby.signal")) { // done before
+		return errors.Join(e.start(ctx), e.persist(func(st *state) { st.Promoting = false }))
 	}
 	began := time.Now()
 	if err := e.persist(func(st *state) {
-		st.Reign, st.Upstream, st.SyncNames, st.SyncQuorum = s.Epoch, "", slices.Clone(s.Names), s.Quorum
+		st.Reign, st.Upstream, st.SyncNames, st.SyncQuorum, st.Promoting = s.Epoch, "", slices.Clone(s.Names), s.Quorum, true
 	}); err != nil {
 		return err
 	}
@@ -130,8 +130,11 @@ func (e *Engine) promote(ctx context.Context, s plan.Step) error {
 	if err := e.becomePrimary(ctx); err != nil {
 		return err
 	}
+	if err := e.persist(func(st *state) { st.Promoting = false }); err != nil {
+		return err
+	}
 	e.mu.Lock()
-	e.owed, e.proven = true, true // the checkpointer has read the set while it was a standby's
+	e.owed, e.proven = true, true // see parameters for why the set is in force
 	e.mu.Unlock()
 	took := time.Since(began)
 	if err := e.writeEpoch(ctx); err != nil {
@@ -142,7 +145,8 @@ func (e *Engine) promote(ctx context.Context, s plan.Step) error {
 	return nil
 }
 
-// becomePrimary asks the postmaster to promote, as pg_ctl does, and waits until it takes writes.
+// becomePrimary asks the postmaster to promote, as pg_ctl does, and waits until it takes writes. Once asked it cannot be
+// called off: where it does not come about the instance is stopped, so that it does not come about later.
 func (e *Engine) becomePrimary(ctx context.Context) error {
 	if err := e.ready(ctx); err != nil {
 		return err
@@ -159,7 +163,9 @@ func (e *Engine) becomePrimary(ctx context.Context) error {
 	if err := p.Signal(syscall.SIGUSR1); err != nil {
 		return err
 	}
-	return poll(ctx, func() (bool, error) {
+	asked, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.o.StopTimeout)
+	defer cancel()
+	err := poll(asked, func() (bool, error) {
 		select {
 		case <-gone:
 			return false, fmt.Errorf("PostgreSQL ended while it was promoted: %s", lastWords(e.logPath()))
@@ -168,11 +174,15 @@ func (e *Engine) becomePrimary(ctx context.Context) error {
 		if exists(e.data("standby.signal")) {
 			return false, nil
 		}
-		err := e.refresh(ctx)
+		err := e.refresh(asked)
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		return err == nil && !e.seen.recovery, nil
 	})
+	if err != nil {
+		e.stopProcess(ctx, syscall.SIGQUIT, 0)
+	}
+	return err
 }
 
 // settle has what may take its time after a promotion done by Run: slots for the peers, and a checkpoint, without which
@@ -237,6 +247,9 @@ func (e *Engine) follow(ctx context.Context, s plan.Step) error {
 // setSync changes the synchronous set and returns when it is in force.
 func (e *Engine) setSync(ctx context.Context, s plan.Step) error {
 	before := e.state()
+	if done, err := e.Done(ctx, s); done && err == nil {
+		return nil
+	}
 	if err := e.persist(func(st *state) { st.SyncNames, st.SyncQuorum = slices.Clone(s.Names), s.Quorum }); err != nil {
 		return err
 	}
@@ -255,6 +268,14 @@ func (e *Engine) setSync(ctx context.Context, s plan.Step) error {
 	})
 	if err != nil {
 		return fmt.Errorf("the synchronous set is written but not known to be in force: %w", err)
+	}
+	// The walsenders are told together with this session's backend. One that was just looking at an answer may finish that.
+	settle := time.NewTimer(20 * time.Millisecond)
+	defer settle.Stop()
+	select {
+	case <-settle.C:
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 	e.mu.Lock()
 	proven := e.proven

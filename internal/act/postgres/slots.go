@@ -16,6 +16,9 @@ import (
 func (e *Engine) keeping(ctx context.Context) {
 	tick := time.NewTicker(5 * time.Second)
 	defer tick.Stop()
+	if err := e.acc.reserve(e.conf("reserve")); err != nil {
+		e.log.Warn("no room is kept for the epoch", "error", err)
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -26,7 +29,7 @@ func (e *Engine) keeping(ctx context.Context) {
 				e.log.Debug("checkpoint after a promotion", "error", err)
 			}
 		}
-		if err := e.keepSlots(ctx); err != nil {
+		if err := errors.Join(e.acc.reserve(e.conf("reserve")), e.keepSlots(ctx)); err != nil {
 			e.log.Debug("slots", "error", err)
 		}
 	}

@@ -17,6 +17,8 @@ type state struct {
 	// Held is the highest epoch that was made good: nothing older is confirmed. It is what observations show, so that nobody
 	// counts an instance as fenced while a step is still at it.
 	Held uint64 `json:"held"`
+	// Promoting says that the server may have been told to become a primary and not be one yet.
+	Promoting bool `json:"promoting,omitempty"`
 	// Torn says that a rewind was begun and not finished: the files are of no use but to be cloned over.
 	Torn bool `json:"torn,omitempty"`
 	// Fenced says that the instance was fenced at Epoch and follows nothing since.
@@ -62,6 +64,17 @@ func (a account) writeDurably(path string, text []byte, mode fs.FileMode) error 
 		return err
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+// reserveSize is what is kept free for the state itself: a full disk must not keep a primary from being fenced.
+const reserveSize = 256 << 10
+
+// reserve makes the file that is given up for that.
+func (a account) reserve(path string) error {
+	if info, err := os.Stat(path); err == nil && info.Size() == reserveSize {
+		return nil
+	}
+	return a.writeDurably(path, make([]byte, reserveSize), 0o600)
 }
 
 func syncDir(dir string) error {

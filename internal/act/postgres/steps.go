@@ -45,6 +45,10 @@ func (e *Engine) Do(ctx context.Context, s plan.Step) error {
 		return fmt.Errorf("%s: %w", s, errClosed)
 	}
 	if err := e.admit(s); err != nil {
+		if s.Kind == plan.Fence && !errors.Is(err, act.ErrStale) { // what cannot be promised can still be done
+			e.stopProcess(ctx, syscall.SIGQUIT, 0)
+			err = fmt.Errorf("the instance was stopped, but is not fenced: %w", err)
+		}
 		return fmt.Errorf("%s: %w", s, err)
 	}
 	e.setBusy(string(s.Kind))

@@ -1,7 +1,7 @@
 package config
 
 import (
-	_ "embed"
+	"embed"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -10,16 +10,28 @@ import (
 
 // schemaSource is the schema as it is written, for the descriptions in its comments.
 //
-//go:embed schema.go
-var schemaSource string
+//go:embed schema.go schema_cluster.go
+var schemaSource embed.FS
 
 // comments are the descriptions of the schema's types (Check) and keys (Check.Every).
 func comments() map[string]string {
-	file, err := parser.ParseFile(token.NewFileSet(), "schema.go", schemaSource, parser.ParseComments)
-	if err != nil {
-		panic("config: read the schema's comments: " + err.Error())
-	}
 	all := map[string]string{}
+	for _, name := range []string{"schema.go", "schema_cluster.go"} {
+		text, err := schemaSource.ReadFile(name)
+		if err != nil {
+			panic("config: read the schema's comments: " + err.Error())
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, text, parser.ParseComments)
+		if err != nil {
+			panic("config: read the schema's comments: " + err.Error())
+		}
+		commentsOf(file, all)
+	}
+	return all
+}
+
+// commentsOf adds the descriptions in one file.
+func commentsOf(file *ast.File, all map[string]string) {
 	for _, decl := range file.Decls {
 		group, ok := decl.(*ast.GenDecl)
 		if !ok || group.Tok != token.TYPE {
@@ -40,7 +52,6 @@ func comments() map[string]string {
 			}
 		}
 	}
-	return all
 }
 
 // linking are the words after a name that make no sense without it: "Name is how people refer to it".

@@ -11,6 +11,7 @@ import (
 	"os"
 	"reflect"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
@@ -78,10 +79,16 @@ func (f *findings) parse(text []byte) *Config {
 	return c
 }
 
-// settleHold turns holding off for a service with a fallback, where the file does not say otherwise: clients that can have an
-// answer at once need not wait for a better one.
+// settleHold says for how long a service holds, where the file does not: not at all with a fallback, as clients that can have
+// an answer at once need not wait for a better one; as long as a failover may take with an engine.
 func (f *findings) settleHold(s *Service, at path) {
-	if _, given := f.places.byPath[at.key("hold").at]; !given && len(s.Fallback) > 0 {
+	if _, given := f.places.byPath[at.key("hold").at]; given {
+		return
+	}
+	switch {
+	case s.Engine != nil:
+		s.Hold.For = Duration(30 * time.Second)
+	case len(s.Fallback) > 0:
 		s.Hold.For = 0
 	}
 }

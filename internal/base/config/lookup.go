@@ -84,3 +84,22 @@ func (c Check) Down() Duration {
 	}
 	return c.Every
 }
+
+// Agreement is how the nodes agree: what store says, or its defaults.
+func (c *Config) Agreement() Store {
+	if c.Store != nil {
+		return *c.Store
+	}
+	return Default[Store]()
+}
+
+// Engines lists the services that have an engine.
+func (c *Config) Engines() []Service {
+	var out []Service
+	for _, s := range c.Services {
+		if s.Engine != nil {
+			out = append(out, s)
+		}
+	}
+	return out
+}

@@ -6,6 +6,8 @@ type Config struct {
 	Cluster string `yaml:"cluster" default:"backstay"`
 	// Nodes are the machines that run Backstay. Without any, the node that reads the file is the only one.
 	Nodes []Node `yaml:"nodes"`
+	// Store is where several nodes agree; it matters where a service has an engine.
+	Store *Store `yaml:"store"`
 	// Services are what clients want: a name for members of which any, or one, can do the work.
 	Services []Service `yaml:"services"`
 	// Listeners are where clients connect.
@@ -40,8 +42,10 @@ type Service struct {
 	Name string `yaml:"name" required:"true"`
 	// Protocol is what the members speak: http1, or http2 (over TLS, or with prior knowledge without it). It means nothing to TCP listeners.
 	Protocol string `yaml:"protocol" default:"http1" enum:"http1,http2"`
-	// Members are the instances of the service.
+	// Members are the instances of the service. A service with an engine has none: they are its nodes'.
 	Members []Member `yaml:"members"`
+	// Engine makes the service active-passive: one primary takes all work, standbys stand by.
+	Engine *Engine `yaml:"engine"`
 	// Balance says which member a request goes to.
 	Balance Balance `yaml:"balance"`
 	// Check looks at every member on a schedule. Without one, members count as up until live traffic shows otherwise.
@@ -62,7 +66,7 @@ type Service struct {
 	Shed *Shed `yaml:"shed"`
 	// Hedge asks a second member when the first takes unusually long, and takes the answer that comes first.
 	Hedge *Hedge `yaml:"hedge"`
-	// Hold lets requests wait while no member can serve, instead of failing them. A service with a fallback does not hold unless this is given: it has an answer at once.
+	// Hold lets requests wait while no member can serve, instead of failing them. A service with a fallback does not hold unless this is given: it has an answer at once. One with an engine holds for 30s unless told otherwise: so long may a failover take.
 	Hold Hold `yaml:"hold"`
 	// Fallback is what clients get when the service cannot answer, or answers 500, 502, 503 or 504 in the end; asked in order. Answers 5xx to requests that may have changed something (POST, PUT, DELETE) stay.
 	Fallback []Fallback `yaml:"fallback"`

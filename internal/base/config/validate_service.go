@@ -36,6 +36,10 @@ func (v *validator) services() {
 }
 
 func (v *validator) members(s *Service, p path) {
+	if s.Engine != nil {
+		v.engine(s, p)
+		return
+	}
 	p = p.key("members")
 	if len(s.Members) == 0 && len(s.Fallback) == 0 {
 		v.problem(p, fmt.Sprintf("the service %q has no members", s.Name), "give at least one: members: [10.0.0.1:8080]")

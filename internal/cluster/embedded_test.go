@@ -26,7 +26,7 @@ func TestEmbeddedIsAStore(t *testing.T) {
 	}
 	t.Run("inside", func(t *testing.T) { conformance(t, a.Cluster, compact) })
 	a.Others = nil
-	outside := cluster.Open(cluster.Options{Cluster: "other", Node: "x", Endpoints: []string{a.Options.Client}, TLS: a.TLS})
+	outside := cluster.Open(cluster.Options{Cluster: "other", Node: "x", Endpoints: []string{a.Client}, TLS: a.TLS})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- outside.Run(ctx) }()
@@ -132,7 +132,7 @@ func TestLeaveReplaceAndTombstones(t *testing.T) {
 	b.kill()
 	old := b.Dir
 	b.Dir = filepath.Join(b.dir, "new")
-	b.Join = []string{a.Options.Client, c.Options.Client}
+	b.Join = []string{a.Client, c.Client}
 	if err := b.refused(); err == nil || !strings.Contains(err.Error(), "replac") {
 		t.Errorf("took the place of a member unasked: %v", err)
 	}

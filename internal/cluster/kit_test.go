@@ -75,8 +75,8 @@ func (k *kit) machine(name, ip string) *machine {
 		m.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", name)
 	}
 	for _, other := range k.machines {
-		m.Others = append(m.Others, other.Options.Client)
-		other.Others = append(other.Others, m.Options.Client)
+		m.Others = append(m.Others, other.Client)
+		other.Others = append(other.Others, m.Client)
 	}
 	if len(k.machines) == 0 {
 		k.t.Cleanup(func() {
@@ -196,7 +196,7 @@ func (m *machine) refused() error {
 // join makes m a member by way of another.
 func (m *machine) join(by *machine) {
 	m.t.Helper()
-	m.Join = []string{by.Options.Client}
+	m.Join = []string{by.Client}
 	m.up()
 }
 

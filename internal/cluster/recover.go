@@ -119,7 +119,7 @@ func (c *Cluster) force(ctx context.Context, id identity, by, why string) (Recov
 func (c *Cluster) leftOut() []string {
 	log := newZap(c.o.Log, c.failed, func() {})
 	data := backend.NewDefaultBackend(log, filepath.Join(etcdPath(c.o.Dir), "member", "snap", "db"))
-	defer data.Close()
+	defer func() { _ = data.Close() }()
 	members, _ := schema.NewMembershipBackend(log, data).MustReadMembersFromBackend()
 	var others []string
 	for _, m := range members {

@@ -63,7 +63,7 @@ type Store interface {
 	List(ctx context.Context, prefix string) ([]KV, int64, error)
 	// Put writes a key if it is at the revision previous (or Absent, or Whatever) and returns its new revision;
 	// ErrConflict. Where an answer was lost on the way, a value found to be the very one written counts as written,
-	// so a value that means "I" must say who.
+	// so a value that means "I" must say who. With Whatever the write may for the same reason be made twice.
 	Put(ctx context.Context, key string, value []byte, previous int64) (int64, error)
 	// Delete removes a key if it is at the revision previous; one that is gone already is no error with Whatever.
 	Delete(ctx context.Context, key string, previous int64) error

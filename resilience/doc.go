@@ -4,9 +4,11 @@
 // ended; [Guard] makes a call behind any number of them, in any order:
 //
 //	Breaker    stops calls to what keeps failing
-//	Limit      bounds the calls at work; more wait, first in, first out. One per dependency is a bulkhead
+//	Limit      bounds the calls at work; more wait, first in, first out
 //	Adaptive   a limit that finds its number by itself
+//	Bulkhead   a limit for each key: a dependency, a tenant
 //	Rate       bounds calls per second
+//	Shared     a rate that many nodes have together, by leased shares
 //	Deadline   refuses what cannot finish in time
 //	Throttle   holds calls back from what refuses them
 //	Shed       under overload, refuses the least important first
@@ -26,7 +28,23 @@
 //		return resilience.Guard(ctx, fetch, breaker, limit) // each try passes the gates anew
 //	})
 //
-// [Hold] lets calls wait while nothing can serve them; [Mode] is a switch for doing less.
+// [Hold] lets calls wait while nothing can serve them; [Mode] is a switch for doing less. What policies have to know of a call
+// is in its context: [WithPriority], [WithKey], [WithCost], [WithDegraded], [Unsafe]; [Tokens] signs priorities for those who are
+// not to be trusted. An [Observer] is told what policies do.
+//
+// # Begin here
+//
+// A service that calls others needs a breaker and a retry around each of them, and one that is called needs a limit with a
+// shedder. Packages beside this one have both ready:
+//
+//	httpx   http.RoundTripper and http.Handler
+//	grpcx   client and server interceptors
+//	sqlx    a connector for database/sql
+//	prom    metrics for Prometheus
+//	otelx   events on OpenTelemetry spans
+//
+// Zero options are meant to be right for most; docs/library.md in the repository says which policy is for which failure, in which
+// order gates belong, and what to watch.
 //
 // All are safe for concurrent use and bounded in memory, and start no goroutine per call. Gates, and what else lies on the
 // path of a call that goes well, allocate nothing in steady state, but for contexts with a deadline and an armed hedge. Time
@@ -35,5 +53,5 @@
 // An error with which a policy refuses a call wraps [ErrRefused]: the call was not made. An error that has a method RetryAfter()
 // time.Duration tells retries and breakers how long to stay away.
 //
-// The package imports the standard library only. Package httpx, beside it, puts it around HTTP.
+// The package imports the standard library only, as do httpx and sqlx.
 package resilience

@@ -50,3 +50,20 @@ func ExampleHandler() {
 	// 200 a page
 	// 429 too many calls: slow down, try again later
 }
+
+func ExampleHandler_modes() {
+	mode := resilience.NewMode("images off", resilience.ModeOptions{Open: 0.5})
+	mode.Force(true) // or, by itself: go mode.Follow(ctx, func() float64 { return shed.Snapshot().Level })
+	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if resilience.IsDegraded(r.Context(), "images off") {
+			fmt.Fprintln(w, "a page without images")
+			return
+		}
+		fmt.Fprintln(w, "a page")
+	})
+	handler := httpx.Handler(page, httpx.HandlerOptions{Modes: []*resilience.Mode{mode}})
+	w := httptest.NewRecorder()
+	handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+	fmt.Print(w.Header().Get(httpx.DegradedHeader), ": ", w.Body)
+	// Output: images off: a page without images
+}

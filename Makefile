@@ -41,6 +41,12 @@ bench-http: build ## HAProxy, nginx, Caddy and Backstay side by side; prints rat
 	@scripts/setup bench
 	$(GO) run ./bench/http $(ARGS)
 
+bench-lib: ## the resilience library and others of its kind side by side; writes the table in docs/benchmarks.md
+	cd bench/lib && $(GO) run . -write ../../docs/benchmarks.md $(ARGS)
+
+sim: ## overload and partial failure in simulated time; writes docs/resilience.md and its pictures
+	$(GO) test -count=1 ./test/sim -update
+
 bench: ## Go benchmarks of the hot paths, with allocations
 	$(GO) test -run '^$$' -bench . -benchmem ./resilience/... ./internal/...
 
@@ -53,5 +59,5 @@ clean: ## remove what was built
 setup-test:
 	@scripts/setup test
 
-.PHONY: help run test check build e2e h2spec cache-tests fuzz bench-http bench generate clean setup-test FORCE
+.PHONY: sim bench-lib help run test check build e2e h2spec cache-tests fuzz bench-http bench generate clean setup-test FORCE
 FORCE:

@@ -25,7 +25,11 @@ func TestNothingIsAllocated(t *testing.T) {
 		"limit": limit, "adaptive": NewAdaptive(AdaptiveOptions{}),
 		"rate": NewRate(RateOptions{PerSecond: 100}), "deadline": NewDeadline(DeadlineOptions{}), "throttle": NewThrottle(ThrottleOptions{}),
 		"shed": NewShed(ShedOptions{Queue: limit}), "report": &Report{Gate: open, Name: "open", Hook: func(Refusal) {}},
+		"bulkhead": NewBulkhead(BulkheadOptions{LimitOptions: LimitOptions{Concurrency: 10}}),
+		"shared":   NewShared(SharedOptions{RateOptions: RateOptions{PerSecond: 100, Weighted: true}, Nodes: 2}),
+		"weighted": NewShed(ShedOptions{Queue: NewLimit(LimitOptions{Concurrency: 100, Weighted: true}), Weighted: true}),
 	}
+	ctx = WithCost(WithKey(ctx, "tenant"), 3)
 	tests := map[string]func(){
 		"budget": func() { budget.Begin(); budget.End() },
 		"retry out of the budget": func() {

@@ -136,8 +136,7 @@ func TestRateByCost(t *testing.T) {
 	})
 }
 
-// TestShedByCost: the share refused is one of the work: where a tenth of the calls make nine tenths of it, refusing the cheap
-// ones of low priority does not help, and the level says so.
+// TestShedByCost: what came and what was served is counted in work where calls are weighed, so that the share refused is one of the work.
 func TestShedByCost(t *testing.T) {
 	for _, weighted := range []bool{false, true} {
 		inBubble(t, fmt.Sprint("weighted: ", weighted), func(t *testing.T) {
@@ -196,4 +195,74 @@ func TestForAt(t *testing.T) {
 	if Critical.ForAt("x", begin, 0) != Critical.For("x") {
 		t.Error("no period is not For")
 	}
+}
+
+// FuzzLimitByCost plays calls of all costs, departures, impatience and new bounds in a bubble: what is taken is what was given, never over the
+// bound in force when it was given, and whoever is first in the queue would not fit.
+func FuzzLimitByCost(f *testing.F) {
+	f.Add([]byte("\x00\x40\x80\x03\x21\x02\x51\x05\x00\x09"))
+	f.Fuzz(func(t *testing.T, script []byte) {
+		if len(script) > 150 {
+			return
+		}
+		synctest.Test(t, func(t *testing.T) {
+			o := LimitOptions{Concurrency: 8, Queue: 4, Wait: 2 * time.Second, Weighted: true}
+			l := NewLimit(o)
+			ctx, cancel := context.WithCancel(background)
+			var mu sync.Mutex
+			var held []Pass
+			sum := func() (n int) {
+				mu.Lock()
+				defer mu.Unlock()
+				for _, p := range held {
+					n += int(p.Number)
+				}
+				return n
+			}
+			for _, op := range script {
+				switch before := sum(); op % 4 {
+				case 0:
+					go func() {
+						if p, err := l.Enter(WithCost(ctx, 1+int(op>>2)%12)); err == nil {
+							mu.Lock()
+							held = append(held, p)
+							mu.Unlock()
+						}
+					}()
+					synctest.Wait()
+					if after := sum(); after > before && after > o.Concurrency {
+						t.Fatalf("%d taken of %d", after, o.Concurrency)
+					}
+				case 1:
+					if len(held) > 0 {
+						i := int(op>>2) % len(held)
+						p := held[i]
+						held = append(held[:i:i], held[i+1:]...)
+						p.Leave(nil)
+					}
+				case 2:
+					time.Sleep(time.Duration(op) * 10 * time.Millisecond)
+				case 3:
+					o.Concurrency = 1 + int(op>>2)%12
+					l.Update(o)
+				}
+				synctest.Wait()
+				s := l.Snapshot()
+				if s.InUse != sum() || s.Waiting > 4 {
+					t.Fatalf("%d held, %+v", sum(), s)
+				}
+				if first := l.queue.first; first != nil && s.InUse+min(first.places, o.Concurrency) <= o.Concurrency {
+					t.Fatalf("one who costs %d waits: %+v", first.places, s)
+				}
+			}
+			cancel()
+			synctest.Wait()
+			for _, p := range held {
+				p.Leave(nil)
+			}
+			if s := l.Snapshot(); s.InUse != 0 || s.Waiting != 0 {
+				t.Fatalf("left as %+v", s)
+			}
+		})
+	})
 }

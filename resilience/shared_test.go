@@ -57,7 +57,7 @@ func (n shopNode) Lease(ctx context.Context, want float64) (float64, time.Time, 
 	granted, until := l.Lease(n.shop.options, n.node, want, time.Now())
 	var err error
 	n.shop.ledger, err = json.Marshal(&l)
-	return granted, asked.Add(until.Sub(time.Now())), err
+	return granted, asked.Add(time.Until(until)), err
 }
 
 func (s *shop) cut(node string, away bool) {

@@ -18,7 +18,7 @@ type stmt struct {
 // convertingStmt is one whose driver converts arguments in the old way, which database/sql takes another path for.
 type convertingStmt struct {
 	*stmt
-	driver.ColumnConverter //nolint:staticcheck // for drivers that have nothing newer
+	driver.ColumnConverter
 }
 
 func wrapStmt(s *stmt) driver.Stmt {

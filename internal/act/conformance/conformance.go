@@ -117,7 +117,7 @@ func (s *story) refused(want error, node string, step plan.Step) {
 		s.t.Fatalf("%s: got %v, want %v", step, err, want)
 	}
 	after := s.look(node)
-	if before.Role != after.Role || before.Running != after.Running || before.Upstream != after.Upstream || want == act.ErrStale && before.Epoch != after.Epoch {
+	if before.Role != after.Role || before.Running != after.Running || before.Upstream != after.Upstream || errors.Is(want, act.ErrStale) && before.Epoch != after.Epoch {
 		s.t.Fatalf("%s was refused and yet changed something:\n%+v\n%+v", step, before, after)
 	}
 }

@@ -144,7 +144,7 @@ func (e *Engine) admit(s plan.Step) error {
 		return fmt.Errorf("epoch %d: %w", in.epoch, act.ErrStale)
 	}
 	switch reigns := in.reign == s.Epoch; {
-	case s.Kind == plan.Promote && !reigns && !(in.fenced && in.epoch == s.Epoch):
+	case s.Kind == plan.Promote && !reigns && (!in.fenced || in.epoch != s.Epoch):
 		return act.ErrNotFenced
 	case s.Kind == plan.Start && in.origin != "" && !in.standby && !reigns:
 		return act.ErrNotFenced

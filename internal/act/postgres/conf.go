@@ -5,10 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io/fs"
 	"maps"
-	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -61,27 +59,9 @@ func CheckParameters(parameters map[string]string) error {
 	return errors.Join(errs...)
 }
 
-// CheckHBA says what is wrong with lines for pg_hba.conf that a user set.
-func CheckHBA(lines []string) error {
-	for _, l := range lines {
-		if strings.ContainsAny(l, "\n\r\x00") {
-			return fmt.Errorf("pg_hba line %q: one line each", l)
-		}
-		if f := strings.Fields(l); len(f) < 4 && !strings.HasPrefix(l, "#") && !strings.HasPrefix(l, "include") {
-			return fmt.Errorf("pg_hba line %q: want type, database, user, address and method", l)
-		}
-	}
-	return nil
-}
-
 // quote writes a value as postgresql.conf and connection strings want it.
 func quote(v string) string {
 	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `''`).Replace(v) + "'"
-}
-
-// quoteWord writes a value of a connection string.
-func quoteWord(v string) string {
-	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(v) + "'"
 }
 
 // configure writes all of the engine's own configuration files from the options and the state.
@@ -183,150 +163,6 @@ func (e *Engine) raise(set map[string]string) {
 	}
 }
 
-// conninfo is how the walreceiver and pg_rewind reach a peer. The password is in a file, which a fence empties.
-func (e *Engine) conninfo(o Options, node, role, name string) string {
-	host, port, err := net.SplitHostPort(o.Peers[node])
-	if err != nil {
-		return ""
-	}
-	words := []string{
-		"host=" + quoteWord(host), "port=" + quoteWord(port), "user=" + role, "application_name=" + quoteWord(name),
-		"passfile=" + quoteWord(e.conf("pgpass")), "connect_timeout=3", "keepalives_idle=5", "keepalives_interval=2", "keepalives_count=2", "tcp_user_timeout=5000",
-	}
-	if role != replicator {
-		words = append(words, "dbname=postgres")
-	}
-	if o.TLS != nil {
-		words = append(words, "sslmode=verify-ca", "sslrootcert="+quoteWord(e.conf("ca.crt")))
-	} else {
-		words = append(words, "sslmode=disable")
-	}
-	return strings.Join(words, " ")
-}
-
-// passfile holds the members' passwords, and none of replication where the instance is fenced: no new stream can begin.
-func (e *Engine) passfile(st state) (string, error) {
-	var b strings.Builder
-	escape := strings.NewReplacer(`\`, `\\`, `:`, `\:`).Replace
-	if st.Upstream != "" && !st.Fenced {
-		p, err := readPassword(e.o.Passwords.Replication)
-		if err != nil {
-			return "", err
-		}
-		fmt.Fprintf(&b, "*:*:*:%s:%s\n", replicator, escape(p))
-	}
-	p, err := readPassword(e.o.Passwords.Rewind)
-	if err != nil {
-		return "", err
-	}
-	fmt.Fprintf(&b, "*:*:*:%s:%s\n", rewinder, escape(p))
-	return b.String(), nil
-}
-
-func readPassword(path string) (string, error) {
-	if path == "" {
-		return "", errors.New("a password file for each of superuser, replication and rewind has to be configured")
-	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return "", fmt.Errorf("password file: %w: make it with the same password on every node", err)
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return "", fmt.Errorf("password file %s is readable by others (mode %o): chmod 600 it", path, info.Mode().Perm())
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return "", fmt.Errorf("password file: %w", err)
-	}
-	p := strings.TrimRight(string(text), "\r\n")
-	if p == "" || strings.ContainsAny(p, "\n\r\x00") {
-		return "", fmt.Errorf("password file %s must hold one line", path)
-	}
-	return p, nil
-}
-
-// hba lets the superuser in over the local socket, members over the network, and then whom the user lets in.
-func (e *Engine) hba(o Options) string {
-	host := "host"
-	if o.TLS != nil {
-		host = "hostssl"
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "# Written by Backstay. Lines of your own belong into its configuration.\nlocal all %s peer map=backstay\n", hbaWord(o.Superuser))
-	members := []string{o.Listen}
-	for _, n := range slices.Sorted(maps.Keys(o.Peers)) {
-		if h, _, err := net.SplitHostPort(o.Peers[n]); err == nil {
-			members = append(members, h)
-		}
-	}
-	for i, m := range members {
-		members[i] = hbaAddress(m)
-	}
-	slices.Sort(members)
-	members = slices.Compact(members)
-	for _, m := range members {
-		fmt.Fprintf(&b, "%s replication %s %s scram-sha-256\n%s all %s %s scram-sha-256\n", host, replicator, m, host, rewinder, m)
-	}
-	fmt.Fprintf(&b, "host all,replication %s,%s all reject\n", replicator, rewinder)
-	for _, l := range o.HBA {
-		b.WriteString(l + "\n")
-	}
-	fmt.Fprintf(&b, "local all all scram-sha-256\n")
-	for _, m := range members {
-		fmt.Fprintf(&b, "%s all all %s scram-sha-256\n", host, m)
-	}
-	fmt.Fprintf(&b, "host all all 127.0.0.0/8 scram-sha-256\nhost all all ::1/128 scram-sha-256\n")
-	return b.String()
-}
-
-func hbaAddress(host string) string {
-	ip := net.ParseIP(host)
-	switch {
-	case ip == nil:
-		return hbaWord(host)
-	case ip.IsUnspecified():
-		return "samehost"
-	case ip.IsLoopback() && ip.To4() != nil:
-		return "127.0.0.0/8" // from where a connection to one of them comes is not said
-	case ip.To4() != nil:
-		return ip.String() + "/32"
-	}
-	return ip.String() + "/128"
-}
-
-func hbaWord(w string) string { return `"` + strings.ReplaceAll(w, `"`, `""`) + `"` }
-
-// ident says which users of the operating system may be the superuser over the local socket.
-func ident(o Options, acc account) string {
-	names := []string{acc.name, "root"}
-	slices.Sort(names)
-	var b strings.Builder
-	for _, n := range slices.Compact(names) {
-		fmt.Fprintf(&b, "backstay %s %s\n", hbaWord(n), hbaWord(o.Superuser))
-	}
-	return b.String()
-}
-
-// copyTLS puts copies of the certificates where the account may read them and with the modes that PostgreSQL wants.
-func (e *Engine) copyTLS(acc account) error {
-	if e.o.TLS == nil {
-		return nil
-	}
-	for name, path := range map[string]string{"server.crt": e.o.TLS.Cert, "server.key": e.o.TLS.Key, "ca.crt": e.o.TLS.CA} {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return fmt.Errorf("TLS of the instance: %w", err)
-		}
-		if old, err := os.ReadFile(e.conf(name)); err == nil && string(old) == string(text) {
-			continue
-		}
-		if err := acc.writeDurably(e.conf(name), text, 0o600); err != nil {
-			return fmt.Errorf("TLS of the instance: %w", err)
-		}
-	}
-	return nil
-}
-
 // scrub takes Backstay's parameters out of postgresql.auto.conf, which would win over backstay.conf.
 func (e *Engine) scrub() error {
 	path := filepath.Join(e.o.DataPath, "postgresql.auto.conf")
@@ -348,51 +184,6 @@ func (e *Engine) scrub() error {
 		return e.acc.writeDurably(path, []byte(clean), 0o600)
 	}
 	return nil
-}
-
-var notSlot = regexp.MustCompile(`[^a-z0-9_]`)
-
-// slotName is the replication slot that a node uses on its upstream.
-func slotName(node string) string {
-	name := "backstay_" + notSlot.ReplaceAllString(node, "_")
-	if strings.HasSuffix(name, node) && len(name) <= 63 {
-		return name
-	}
-	return fmt.Sprintf("%s_%08x", name[:min(len(name), 54)], crc32.ChecksumIEEE([]byte(node))) // others may look the same
-}
-
-// syncNames is synchronous_standby_names for a set and a quorum.
-func syncNames(names []string, quorum int) string {
-	if quorum <= 0 || len(names) == 0 {
-		return ""
-	}
-	quoted := make([]string, len(names))
-	for i, n := range names {
-		quoted[i] = hbaWord(n)
-	}
-	return fmt.Sprintf("ANY %d (%s)", quorum, strings.Join(quoted, ", "))
-}
-
-var anyNames = regexp.MustCompile(`(?i)^\s*ANY\s+(\d+)\s*\((.*)\)\s*$`)
-
-// parseSyncNames reads what syncNames wrote; another's setting counts as a set of one text that nobody is named.
-func parseSyncNames(text string) (names []string, quorum int) {
-	if strings.TrimSpace(text) == "" {
-		return nil, 0
-	}
-	m := anyNames.FindStringSubmatch(text)
-	if m == nil {
-		return []string{text}, 1
-	}
-	quorum, _ = strconv.Atoi(m[1])
-	for _, n := range strings.Split(m[2], ",") {
-		n = strings.TrimSpace(n)
-		if len(n) > 1 && n[0] == '"' {
-			n = strings.ReplaceAll(n[1:len(n)-1], `""`, `"`)
-		}
-		names = append(names, n)
-	}
-	return names, quorum
 }
 
 func jsonText(v any) ([]byte, error) {

@@ -69,7 +69,7 @@ func (e *Engine) initdb(ctx context.Context) error {
 	if err := acc.writeDurably(pw, []byte(password+"\n"), 0o600); err != nil {
 		return err
 	}
-	defer os.Remove(pw)
+	defer func() { _ = os.Remove(pw) }()
 	cmd := acc.command(ctx, e.tool("initdb"), "-D", fresh, "--data-checksums", "--encoding=UTF8", "--locale=C.UTF-8",
 		"--username="+e.o.Superuser, "--pwfile="+pw, "--auth=scram-sha-256")
 	if _, err := run(cmd); err != nil {
@@ -228,7 +228,7 @@ func (e *Engine) basebackup(ctx context.Context, upstream, fresh string) error {
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 3 * time.Second
 	err := cmd.Run()
-	w.Close()
+	_ = w.Close()
 	<-done
 	if err != nil {
 		return fmt.Errorf("pg_basebackup from %s: %w: %s", upstream, err, lastLines(strings.ReplaceAll(string(words.text), "\r", "\n"), 3))
@@ -253,7 +253,7 @@ func splitProgress(data []byte, atEOF bool) (int, []byte, error) {
 func (e *Engine) hasSlot(ctx context.Context, upstream string) bool {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	cfg, err := e.remote(upstream, rewinder, "postgres", e.o.Passwords.Rewind)
+	cfg, err := e.remote(upstream, "postgres")
 	c, err := connect(ctx, cfg, err)
 	if err != nil {
 		return false

@@ -23,7 +23,7 @@ import (
 
 // A lab is three real instances on loopback addresses.
 type lab struct {
-	t       *testing.T
+	t       testing.TB
 	dir     string
 	engines map[string]*Engine
 	stops   map[string]func()
@@ -33,7 +33,7 @@ type lab struct {
 	events []event.Record
 }
 
-func newLab(t *testing.T, nodes ...string) *lab {
+func newLab(t testing.TB, nodes ...string) *lab {
 	t.Helper()
 	under := "/dev/shm" // initdb and the like wait for disks, which is not what is tested
 	var room syscall.Statfs_t
@@ -85,7 +85,7 @@ func newLab(t *testing.T, nodes ...string) *lab {
 	return l
 }
 
-func freeAddress(t *testing.T, host string) string {
+func freeAddress(t testing.TB, host string) string {
 	t.Helper()
 	l, err := net.Listen("tcp", host+":0")
 	if err != nil {

@@ -64,7 +64,7 @@ func (e *Engine) sameOrigin(ctx context.Context, upstream string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	cfg, err := e.remote(upstream, rewinder, "postgres", e.o.Passwords.Rewind)
+	cfg, err := e.remote(upstream, "postgres")
 	c, err := connect(ctx, cfg, err)
 	if err != nil {
 		return fmt.Errorf("reach %s: %w", upstream, err)
@@ -164,7 +164,7 @@ func (e *Engine) checkRoom() error {
 // upstreamNames asks the upstream which tables the files of a diverged tail belong to.
 func (e *Engine) upstreamNames(ctx context.Context, upstream string, files map[relation]int) map[relation]string {
 	names := map[relation]string{}
-	cfg, err := e.remote(upstream, rewinder, "postgres", e.o.Passwords.Rewind)
+	cfg, err := e.remote(upstream, "postgres")
 	c, err := connect(ctx, cfg, err)
 	if err != nil {
 		return names
@@ -178,7 +178,7 @@ func (e *Engine) upstreamNames(ctx context.Context, upstream string, files map[r
 	}
 	_ = c.Close(ctx)
 	for oid, database := range databases {
-		cfg, err := e.remote(upstream, rewinder, database, e.o.Passwords.Rewind)
+		cfg, err := e.remote(upstream, database)
 		c, err := connect(ctx, cfg, err)
 		if err != nil {
 			continue

@@ -28,7 +28,7 @@ func (e *Engine) fence(ctx context.Context, s plan.Step) error {
 	if !standby && st.Reign == s.Epoch && st.Reign > 0 {
 		return nil // the primary of this very epoch
 	}
-	if !standby || st.Promoting {
+	if !standby {
 		e.stopProcess(ctx, syscall.SIGQUIT, 0)
 		if err := e.makeStandby(); err != nil {
 			return err

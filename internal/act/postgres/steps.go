@@ -16,101 +16,6 @@ import (
 	"github.com/backstay/backstay/internal/decide/plan"
 )
 
-// errTorn refuses what needs whole files.
-var errTorn = errors.New("a rewind was begun and not finished, so the files are of no use: clone it")
-
-// An underway step gives way to one of a newer epoch.
-type underway struct {
-	epoch  uint64
-	cancel context.CancelCauseFunc
-}
-
-// Do performs a step. One at a time is under way; another waits its turn or for ctx. One of a newer epoch ends what an
-// older epoch is still busy with.
-func (e *Engine) Do(ctx context.Context, s plan.Step) error {
-	if err := e.init(); err != nil {
-		return fmt.Errorf("%s: %w", s, err)
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	if err := e.takeTurn(ctx, s); err != nil {
-		return fmt.Errorf("%s: %w", s, err)
-	}
-	defer e.passTurn()
-	e.mu.Lock()
-	e.step = &underway{s.Epoch, cancel}
-	closed := e.closed
-	e.mu.Unlock()
-	if closed {
-		return fmt.Errorf("%s: %w", s, errClosed)
-	}
-	if err := e.admit(s); err != nil {
-		if s.Kind == plan.Fence && !errors.Is(err, act.ErrStale) { // what cannot be promised can still be done
-			e.stopProcess(ctx, syscall.SIGQUIT, 0)
-			err = fmt.Errorf("the instance was stopped, but is not fenced: %w", err)
-		}
-		return fmt.Errorf("%s: %w", s, err)
-	}
-	e.setBusy(string(s.Kind))
-	defer e.setBusy("")
-	began := time.Now()
-	err := e.perform(ctx, s)
-	if err != nil && errors.Is(context.Cause(ctx), act.ErrStale) {
-		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
-	}
-	if err == nil {
-		err = e.hold(s)
-	}
-	e.notify()
-	e.log.Debug("step", "step", s.String(), "took", time.Since(began), "error", err)
-	if err != nil {
-		return fmt.Errorf("%s: %w", s, err)
-	}
-	return nil
-}
-
-func (e *Engine) takeTurn(ctx context.Context, s plan.Step) error {
-	for {
-		e.mu.Lock()
-		closed := e.closed
-		if e.step != nil && e.step.epoch < s.Epoch {
-			e.step.cancel(act.ErrStale)
-		}
-		e.mu.Unlock()
-		if closed {
-			return errClosed
-		}
-		again := time.NewTimer(100 * time.Millisecond) // the turn may have gone to another of an older epoch
-		select {
-		case e.turn <- struct{}{}:
-			again.Stop()
-			return nil
-		case <-ctx.Done():
-			again.Stop()
-			return ctx.Err()
-		case <-again.C:
-		}
-	}
-}
-
-func (e *Engine) passTurn() {
-	e.mu.Lock()
-	e.step = nil
-	e.mu.Unlock()
-	<-e.turn
-}
-
-// hold shows the step's epoch where the step has made it good.
-func (e *Engine) hold(s plan.Step) error {
-	switch s.Kind {
-	case plan.Create, plan.Clone, plan.Promote, plan.Demote, plan.Follow, plan.Rewind, plan.Fence:
-		if e.state().Held != s.Epoch {
-			return e.persist(func(st *state) { st.Held = s.Epoch })
-		}
-	}
-	return nil
-}
-
 // admit refuses what must not be done, and has the epoch of what may on disk before anything else happens.
 func (e *Engine) admit(s plan.Step) error {
 	if !slices.Contains(plan.EngineKinds, s.Kind) {
@@ -123,7 +28,7 @@ func (e *Engine) admit(s plan.Step) error {
 	empty, standby := !exists(e.data("PG_VERSION")), exists(e.data("standby.signal"))
 	reigns := st.Reign > 0 && st.Reign == s.Epoch
 	switch {
-	case s.Kind == plan.Promote && !reigns && !(st.Fenced && st.Epoch == s.Epoch):
+	case s.Kind == plan.Promote && !reigns && (!st.Fenced || st.Epoch != s.Epoch):
 		return act.ErrNotFenced
 	case (s.Kind == plan.Start || s.Kind == plan.Restart) && !empty && !standby && !reigns:
 		return fmt.Errorf("it was primary under epoch %d: fence it and promote it, or let it follow: %w", st.Reign, act.ErrNotFenced)

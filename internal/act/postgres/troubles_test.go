@@ -277,7 +277,7 @@ func TestTLS(t *testing.T) {
 	}
 	e := New(l.options["b"])
 	e.o.TLS = nil
-	cfg, err := e.remote("a", rewinder, "postgres", e.o.Passwords.Rewind)
+	cfg, err := e.remote("a", "postgres")
 	if c, err := connect(t.Context(), cfg, err); err == nil {
 		c.Close(t.Context())
 		t.Error("a member gets in without TLS")
@@ -311,6 +311,44 @@ func certificates(t *testing.T, dir string) TLS {
 		}
 	}
 	return files
+}
+
+// A promotion that was asked for by a node process that died must not come about behind a fence.
+func TestPromotionCalledOff(t *testing.T) {
+	l := newLab(t, "a", "b")
+	l.do("a", plan.Step{Kind: plan.Create, Epoch: 1})
+	l.do("b", plan.Step{Kind: plan.Clone, Epoch: 1, Upstream: "a"})
+	l.do("b", plan.Step{Kind: plan.Fence, Epoch: 2})
+	e := l.engines["b"]
+	if err := e.persist(func(st *state) { st.Reign, st.Promoting = 2, true }); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(e.data("promote"), nil, 0o600); err != nil { // asked, and not heard yet
+		t.Fatal(err)
+	}
+	l.do("b", plan.Step{Kind: plan.Fence, Epoch: 3})
+	if o := l.look("b"); o.Running || o.Writable || o.Epoch != 3 || o.Position == 0 {
+		t.Errorf("after the fence: %+v", o)
+	}
+	l.do("b", plan.Step{Kind: plan.Follow, Epoch: 3, Upstream: "a"})
+	if o := l.look("b"); o.Role != plan.Standby {
+		t.Errorf("after all: %+v", o)
+	}
+}
+
+func BenchmarkObserve(b *testing.B) {
+	l := newLab(b, "a", "b")
+	l.do("a", plan.Step{Kind: plan.Create, Epoch: 1})
+	l.do("b", plan.Step{Kind: plan.Clone, Epoch: 1, Upstream: "a"})
+	for _, n := range []string{"a", "b"} {
+		b.Run(string(l.look(n).Role), func(b *testing.B) {
+			for b.Loop() {
+				if _, err := l.engines[n].Observe(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }
 
 func TestBadPasswordFile(t *testing.T) {

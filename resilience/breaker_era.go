@@ -68,9 +68,12 @@ func (e *era) next(event event, now, retryAfter time.Duration) *era {
 		rest := n.reset - source{n.options.Rand}.upTo(n.reset/4)
 		n.until = now + max(rest, min(retryAfter, n.options.MaxReset))
 		n.asleep = new(atomic.Bool)
-		n.asleep.Store(true)
-		if asleep := n.asleep; !n.forced {
-			time.AfterFunc((n.until-now)/8*7, func() { asleep.Store(false) })
+		switch rest, asleep := n.until-now, n.asleep; {
+		case n.forced:
+			asleep.Store(true)
+		case rest >= 10*time.Millisecond: // a timer of less comes too late to be of use
+			asleep.Store(true)
+			time.AfterFunc(rest/8*7, func() { asleep.Store(false) })
 		}
 	case HalfOpen:
 		n.reset = e.reset

@@ -38,7 +38,7 @@ func TestUntilIsAsTheRealOne(t *testing.T) {
 				see(got)
 				reach(cancel, func() { end(); got.end() })
 				synctest.Wait()
-				if got.Err() != want.Err() || context.Cause(got) != context.Cause(want) {
+				if !errors.Is(got.Err(), want.Err()) || !errors.Is(context.Cause(got), context.Cause(want)) {
 					t.Errorf("%v because of %v, want %v because of %v", got.Err(), context.Cause(got), want.Err(), context.Cause(want))
 				}
 				if over(got) != over(want) {
@@ -47,7 +47,7 @@ func TestUntilIsAsTheRealOne(t *testing.T) {
 				child, stop := context.WithCancel(got)
 				defer stop()
 				synctest.Wait()
-				if child.Err() != want.Err() || child.Value(key{}) != "value" {
+				if !errors.Is(child.Err(), want.Err()) || child.Value(key{}) != "value" {
 					t.Errorf("a child has ended with %v, want %v", child.Err(), want.Err())
 				}
 			})
@@ -73,7 +73,7 @@ func TestUntilKeepsAnEarlierDeadline(t *testing.T) {
 		if left, ok := u.Deadline(); !ok || time.Until(left) != time.Second {
 			t.Errorf("%v left, want its parent's second", time.Until(left))
 		}
-		if time.Sleep(time.Second); u.Err() != context.DeadlineExceeded {
+		if time.Sleep(time.Second); !errors.Is(u.Err(), context.DeadlineExceeded) {
 			t.Errorf("ended with %v", u.Err())
 		}
 	})

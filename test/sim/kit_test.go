@@ -103,7 +103,7 @@ func TestPlotIsXML(t *testing.T) {
 	p := Plot{Title: `"<&>"`, Y: "a & b", Step: 1, Log: true, Lines: []Line{{"<x>", []float64{0, 1, math.NaN(), 1000}}}, Spans: []Span{{"&", 1, 2}}, Levels: []Level{{"<", 10}}}
 	d := xml.NewDecoder(strings.NewReader(p.SVG()))
 	for {
-		if _, err := d.Token(); err == io.EOF {
+		if _, err := d.Token(); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			t.Fatal(err)

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -45,7 +46,7 @@ func (m *members) try(ctx context.Context, r *Request, tried *[]*pool.Member) er
 	begun := time.Now()
 	err = m.servers[member.Name()].Serve(ctx, r)
 	outcome := pool.Outcome{Result: pool.OK, Took: time.Since(begun)}
-	if err != nil && context.Cause(ctx) != context.Canceled { // who loses a race was slow, not wrong: its time counts
+	if err != nil && !errors.Is(context.Cause(ctx), context.Canceled) { // who loses a race was slow, not wrong: its time counts
 		outcome.Result = pool.Failed
 	}
 	member.Done(outcome)

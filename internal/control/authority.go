@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/backstay/backstay/internal/decide/failover"
@@ -112,7 +113,7 @@ func (u *unit) keepLease(v failover.View) {
 	if u.state == nil || u.taking || u.releasing {
 		return
 	}
-	mine := u.isPrimary() || u.state.Elected == u.c.o.Self
+	mine := u.isPrimary() || u.state.Elected == u.c.o.Self && !revoking(u.state.Plan)
 	epoch, _, held := u.lease.Held()
 	switch {
 	case mine && u.spent(v):
@@ -129,11 +130,21 @@ func (u *unit) keepLease(v failover.View) {
 	}
 }
 
+// revoking says whether a plan has its revocation still before it: whoever an earlier one elected is not to go on.
+func revoking(p *failover.Progress) bool {
+	return p != nil && slices.ContainsFunc(p.Tasks, func(t failover.Task) bool { return t.Kind == plan.Revoke && !t.Done })
+}
+
 // spent says whether the lease only keeps others from taking over: the service is asynchronous, and the instance has
 // ended and is not to be started again here.
 func (u *unit) spent(v failover.View) bool {
-	return u.isPrimary() && u.svc.Protection == failover.MaxPerformance && u.observed && !u.observation.Running &&
-		v.Now.Sub(u.epochSeen) > u.svc.Suspicion && u.state.Plan == nil && !failover.RestartInPlace(v)
+	if !u.isPrimary() || u.svc.Protection != failover.MaxPerformance || !u.observed || u.observation.Running || v.Now.Sub(u.epochSeen) < u.svc.Suspicion {
+		return false
+	}
+	if p := u.state.Plan; p != nil {
+		return p.Kind == failover.PlanFailover
+	}
+	return !failover.RestartInPlace(v)
 }
 
 func (u *unit) takeLease(epoch uint64, now time.Time) {

@@ -38,7 +38,7 @@ func (u *unit) look(now time.Time) failover.View {
 	v.Nodes[u.c.o.Self] = failover.Node{Heard: true, Report: own}
 	u.lookAway(&v, now)
 	lease := u.lease.View()
-	v.Lease = failover.Lease{Known: lease.Known, Holder: lease.Holder, Epoch: lease.Epoch, Mine: lease.Held}
+	v.Lease = failover.Lease{Known: lease.Known, Holder: lease.Holder, Epoch: lease.Epoch, Mine: lease.Held, Open: lease.Open && lease.Holder == ""}
 	v.Lease.Free = u.leaseFree(now)
 	u.failovers = slices.DeleteFunc(u.failovers, func(t time.Time) bool { return now.Sub(t) > 10*u.svc.HoldDown })
 	v.Recent = len(u.failovers)
@@ -48,7 +48,7 @@ func (u *unit) look(now time.Time) failover.View {
 // leaseFree says whether whoever held the lease must have given it up by his own deadline.
 func (u *unit) leaseFree(now time.Time) bool {
 	l := u.lease.View()
-	if !l.Known || now.Before(l.FreeAt) {
+	if !l.Known || now.Before(l.FreeAt) || l.Holder != "" && now.Before(l.Since.Add(u.svc.TTL)) {
 		return false
 	}
 	// Of one that was revoked the holder may still be within his deadline.

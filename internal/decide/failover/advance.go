@@ -209,6 +209,11 @@ func (a *advance) elect(t *Task) bool {
 			eligible = eligible[i : i+1]
 		}
 	}
+	if why := a.behind(eligible); why != "" {
+		changed := t.Error != why
+		t.Error, a.moved = why, a.moved || changed
+		return false
+	}
 	zone := ""
 	if m, ok := a.v.Service.Member(a.s.Last); ok {
 		zone = m.Zone
@@ -223,6 +228,24 @@ func (a *advance) elect(t *Task) bool {
 		Text:     fmt.Sprintf("%s is to be the primary of %s at epoch %d, with position %d", chosen.Node, a.s.Service, a.s.Epoch, top.Position),
 		Evidence: positions(fenced) + "; " + a.s.arithmetic(names(fenced))})
 	return true
+}
+
+// behind says why an asynchronous switchover waits: a planned change loses nothing as long as the one that handed over may
+// still be had.
+func (a *advance) behind(eligible []Candidate) string {
+	handed := a.p.handedOver()
+	if a.p.Kind != PlanSwitchover || a.v.Service.Protection != MaxPerformance || handed.Position == 0 {
+		return ""
+	}
+	for _, c := range eligible {
+		if c.Position >= handed.Position {
+			return ""
+		}
+	}
+	if voters, _ := a.v.suspicions(handed.Node); len(voters) >= a.v.majority() {
+		return ""
+	}
+	return fmt.Sprintf("waiting: %s handed over at %d, and no fenced member has that much", handed.Node, handed.Position)
 }
 
 // prefer leaves out whom one would rather not promote, as long as the others must have every acknowledged write too: who

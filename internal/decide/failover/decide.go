@@ -96,7 +96,7 @@ var rules = []rule{
 	{"new service", (*facts).newEmpty, Act, createPlan},
 
 	{"an operator accepts the loss", (*facts).forced, Act, forcedPlan},
-	{"the lease is ahead of the plan", (*facts).overtaken, Act, againPlan},
+	{"the epoch of the plan is spent", (*facts).overtaken, Act, againPlan},
 	{"the elected member is lost", (*facts).electedLost, Act, againPlan},
 	{"the primary was lost during the switchover", (*facts).switchLost, Act, againPlan},
 	{"a plan is under way", (*facts).underway, Hold, nil},

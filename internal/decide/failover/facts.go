@@ -108,13 +108,17 @@ func (f *facts) forced() bool {
 	return f.say("%s asked for it", f.s.Wish.By)
 }
 
-// overtaken finds a plan whose epoch can never be granted, because the lease was revoked again.
+// overtaken finds a plan whose epoch can never be granted: the lease was revoked again, or had in this epoch by a process
+// that is gone.
 func (f *facts) overtaken() bool {
-	p := f.s.Plan
-	if p.yields() || f.s.Primary != "" || !f.v.Lease.Known || f.v.Lease.Epoch <= f.s.Epoch || f.revoking() {
+	l := f.v.Lease
+	if f.s.Plan.yields() || f.s.Primary != "" || !l.Known || f.revoking() {
 		return false
 	}
-	return f.say("the record is at epoch %d, the lease at %d", f.s.Epoch, f.v.Lease.Epoch)
+	if l.Epoch == f.s.Epoch && l.Free && !l.Open {
+		return f.say("the lease of epoch %d was held by %q and has lapsed", l.Epoch, l.Holder)
+	}
+	return l.Epoch > f.s.Epoch && f.say("the record is at epoch %d, the lease at %d", f.s.Epoch, l.Epoch)
 }
 
 // revoking says whether the plan has its revocation still before it.
@@ -242,6 +246,9 @@ func (f *facts) noCandidate() bool {
 
 // leaseHeld: without standbys that refuse to confirm, only time ends an old primary's authority.
 func (f *facts) leaseHeld() bool {
+	if _, ok := f.v.heard(f.s.Primary); ok { // it can be told to stop and give the lease back
+		return false
+	}
 	return f.down() && f.mustLapse() && !f.v.Lease.Free && f.say("%s; the lease of %s has not lapsed", f.trouble, f.v.Lease.Holder)
 }
 

@@ -63,6 +63,10 @@ func failoverPlan(f *facts) *Progress {
 	mode := ""
 	if f.mustLapse() {
 		mode = Lapsed
+		if _, ok := f.v.heard(f.s.Primary); ok { // so that it gives the lease back
+			b.add(true, plan.Step{Kind: plan.Stop, Mode: plan.Immediate, Node: f.s.Primary, Epoch: f.s.Epoch, Why: "it is to be replaced"})
+			b.next()
+		}
 	}
 	b.takeover(f, mode)
 	return &Progress{Kind: PlanFailover, From: f.s.Last, Tasks: b.tasks, Voters: f.voters}
@@ -109,7 +113,11 @@ func (b *builder) first(f *facts, target string) {
 func forcedPlan(f *facts) *Progress {
 	p := failoverPlan(f)
 	p.Forced, p.Target = true, f.s.Wish.To
-	p.Tasks[0].Mode, p.Tasks[0].Why = Lapsed, revokeWhy(f, Lapsed)
+	for i := range p.Tasks {
+		if t := &p.Tasks[i]; t.Kind == plan.Revoke {
+			t.Mode, t.Why = Lapsed, revokeWhy(f, Lapsed)
+		}
+	}
 	return p
 }
 

@@ -83,6 +83,8 @@ type Lease struct {
 	Mine   bool   `json:"mine,omitempty"` // held by this process, now
 	// Free says that it could be taken now: vacant, or unchanged for a full ttl by this node's own monotonic clock.
 	Free bool `json:"free,omitempty"`
+	// Open says that its epoch was begun by a revocation and not yet taken.
+	Open bool `json:"open,omitempty"`
 }
 
 // A Report is what one node tells of a service.

@@ -186,7 +186,7 @@ func (e *exchange) learn(took time.Duration) bool {
 		e.note = "cache: validated"
 		e.give(entry)
 		return true
-	case res.Status >= 500 && res.Status <= 504 && res.Status != 501:
+	case res.Status >= 500 && res.Status <= 504 && res.Status != 501 && !e.service.StaleLater:
 		if entry := k.cache.OnError(&k.query); entry != nil {
 			note := "answered " + reason(res.Status)
 			k.say("; fwd-status=" + strconv.Itoa(res.Status))

@@ -39,6 +39,9 @@ type exchange struct {
 	target  *snapshot.Target // nil for fixed answers
 	service *snapshot.Service
 	by      instant // when the whole request must be over, 0 is never
+	heard   hearing
+	ticket  pool.Ticket
+	chain   chaining
 
 	// The tries.
 	body     replay
@@ -63,6 +66,8 @@ type exchange struct {
 	waited    time.Duration // in queues and holding
 	headAt    instant       // when the head of the answer came
 	end       instant       // when the answer had been passed on
+	final     bool          // trying again is no use: that was done
+	timedOut  bool          // the last try got no answer in time
 	note      string
 	fallback  bool
 	cutShort  bool // the member broke its answer off
@@ -87,11 +92,10 @@ func (e *exchange) run() bool {
 		e.account()
 		return !e.broken
 	}
-	if (e.service.Cache == nil || !e.fromCache()) && e.admit() {
-		e.forward()
-		e.service.Pool.Leave()
+	if e.service.Cache == nil || !e.fromCache() {
+		e.serve()
 	}
-	e.caching.end(e.status >= 500 || e.cutShort)
+	e.caching.end(e.status >= 500 || e.cutShort || e.fallback)
 	e.account()
 	return !e.broken
 }
@@ -120,6 +124,8 @@ func (e *exchange) reset() {
 	e.tries, e.retrying, e.holdBy = 0, false, 0
 	e.status, e.in, e.out, e.waited, e.headAt = 0, 0, 0, 0, 0
 	e.note, e.fallback, e.begun, e.broken, e.cutShort = "", false, false, false, false
+	e.tryStatus, e.final, e.timedOut = 0, false, false
+	e.chain.home, e.chain.next, e.chain.to, e.chain.standIn, e.chain.sent, e.chain.body, e.chain.aside = nil, 0, nil, false, false, false, nil
 	e.span, e.trySpan = telemetry.Span{}, telemetry.Span{}
 	e.pumping.reset()
 	e.caching.reset()
@@ -142,6 +148,8 @@ func (e *exchange) find() bool {
 		e.listener.Metrics.Refused(telemetry.RefusedNoRoute)
 		e.fail(failed{status: 404, what: "no route matches this request"})
 		return false
+	case len(e.route.Targets) == 0 && e.rated():
+		return false
 	case e.route.Redirect != nil:
 		e.redirect()
 		return false
@@ -156,24 +164,29 @@ func (e *exchange) find() bool {
 	}
 	e.service = e.target.Service
 	e.by = after(e.start, e.target.Timeout.Total)
-	return true
+	e.hear()
+	return !e.rated()
 }
 
-// admit asks the service's limit for a place.
+// admit asks the service for a place.
 func (e *exchange) admit() bool {
-	limited := e.service.Config.Limit != nil // without, nothing waits and no clock is read
+	limited := e.service.Config.Limit != nil || e.service.Config.Shed != nil // without, nothing waits and no clock is read
+	if limited {
+		e.level()
+	}
+	e.ticket = pool.Ticket{Priority: e.heard.priority, Ranked: true, Client: e.remote.Addr()}
 	var t instant
 	if limited {
 		t = now()
 	}
 	ctx, cancel := e.bounded()
-	err := e.service.Pool.Enter(ctx)
+	err := e.service.Pool.EnterAs(ctx, &e.ticket)
 	cancel()
 	if limited {
 		e.waited += time.Duration(now() - t)
 	}
 	if err != nil {
-		e.failLimited(err)
+		e.failAdmission(err)
 		return false
 	}
 	return true

@@ -26,7 +26,10 @@ func (e *exchange) forward() {
 		e.failBreaker()
 		return
 	}
-	e.body.reset(e.client, e.request.Length, e.target.Retry.Body)
+	if !e.chain.body {
+		e.body.reset(e.client, e.request.Length, e.target.Retry.Body)
+		e.chain.body = true
+	}
 	e.prepare()
 	e.askConditionally()
 	for e.pick() {
@@ -38,7 +41,7 @@ func (e *exchange) forward() {
 	}
 	e.endRetry()
 	e.in = e.body.read
-	if e.route.Mirror != nil {
+	if e.route.Mirror != nil && !e.chain.standIn {
 		e.mirror()
 	}
 	permit.Done(e.outcome(), time.Duration(e.headAt-e.start)-e.waited)
@@ -49,7 +52,7 @@ func (e *exchange) outcome() resilience.Outcome {
 	switch {
 	case e.status == statusClientGone || e.status < 500 && !e.begun:
 		return resilience.Ignored
-	case e.status >= 500 || e.cutShort || e.fallback:
+	case e.status >= 500 || e.cutShort || e.fallback && !e.chain.standIn:
 		return resilience.Failure
 	}
 	return resilience.Success
@@ -129,6 +132,8 @@ func (e *exchange) ask1(began instant, fresh bool) error {
 	e.watch()
 	e.guard.set(e.stream)
 	e.beginTry(began)
+	e.tellTry(began)
+	e.chain.sent = true
 	e.body.rewind()
 	first := piece{}
 	if e.body.Ready() {
@@ -182,7 +187,7 @@ func (e *exchange) deliver(took time.Duration) {
 		e.upgrade(took)
 		return
 	}
-	if e.learn(took) {
+	if e.learn(took) || e.response.Status >= 500 && e.degrade(e.judged(took)) {
 		return
 	}
 	e.begun = true

@@ -102,6 +102,9 @@ func (e *exchange) judgeStatus(took time.Duration) (v verdict, decided bool) {
 	if !r.Status(e.response.Status) || !e.repeatable(&tryError{}) {
 		return finished, false
 	}
+	if e.saidFinal() {
+		return finished, false
+	}
 	pushback := e.retryAfter()
 	if pushback > r.Backoff.Max && len(e.tried)+1 >= len(e.service.Config.Members) {
 		return finished, false // it will not be well before the client has lost its patience, and nobody else is left to ask
@@ -145,19 +148,34 @@ func (e *exchange) again(why telemetry.Reason, atLeast time.Duration) bool {
 // allowed says whether another try may be made, and takes it out of the budget.
 func (e *exchange) allowed(why telemetry.Reason) bool {
 	e.endRetry()
-	if e.tries >= e.target.Retry.Attempts || e.ctx.Err() != nil || e.by != 0 && now() >= e.by {
+	if e.enough(why) || e.ctx.Err() != nil || e.by != 0 && now() >= e.by {
 		return false
 	}
 	// The budget bounds the load that retries add. A try that did not get through added none.
 	if why != telemetry.RetryConnect {
 		if !e.service.Pool.Budget().TryRetry() {
 			e.service.Metrics.Count(telemetry.RetryDenied)
+			e.final = true
 			return false
 		}
 		e.retrying = true
 	}
 	e.service.Metrics.Retry(why)
 	return true
+}
+
+// enough says that the request was tried often enough: here, or, as its attempt says, by who sent it. Then nobody is to try it again, lest
+// retries of several layers multiply. Tries that did not get through to a member are no part of that: they added no load.
+func (e *exchange) enough(why telemetry.Reason) bool {
+	most := e.target.Retry.Attempts
+	if why == telemetry.RetryConnect {
+		return e.tries >= most
+	}
+	if e.heard.attempt > 1 || e.tries >= most && most > 1 {
+		e.final = true
+		return true
+	}
+	return e.tries >= most
 }
 
 // pause waits before the next try: the backoff's random delay, or what the member asked for. It reports false where time is up first.

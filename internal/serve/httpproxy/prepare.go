@@ -46,6 +46,7 @@ func (e *exchange) prepare() {
 	}
 	e.extra = e.extra[:0]
 	e.tellOrigin()
+	e.tellPolicy()
 	if h := e.route.RequestHeaders; h != nil {
 		e.editRequest(h)
 	}
@@ -107,7 +108,7 @@ func (e *exchange) answerFields() []byte {
 		e.edit = snapshot.AppendCookie(e.edit, s, e.member.Key(), e.secure)
 		e.edit = append(e.edit, '\r', '\n')
 	}
-	e.edit = e.appendCacheStatus(e.edit)
+	e.edit = e.appendPolicy(e.appendCacheStatus(e.edit))
 	return e.edit
 }
 

@@ -56,13 +56,14 @@ func (s *Server) renew(r *refresh) cache.Outcome {
 		return cache.Aborted // an absolute limit of the parser
 	}
 	service := r.service.Pool
+	ticket := pool.Ticket{Priority: resilience.Sheddable, Ranked: true} // nobody waits for it
 	ctx, cancel := context.WithTimeout(s.ctx, time.Second)
-	err := service.Enter(ctx)
+	err := service.EnterAs(ctx, &ticket)
 	cancel()
 	if err != nil {
 		return cache.Aborted
 	}
-	defer service.Leave()
+	defer service.LeaveAs(&ticket, pool.Leaving{})
 	permit, err := service.Admit()
 	if err != nil {
 		return cache.Aborted

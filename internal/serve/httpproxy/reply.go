@@ -27,6 +27,8 @@ type failed struct {
 	note       string        // for the access log; what, where empty
 	retryAfter time.Duration // when trying again may help, 0 for no word about it
 	close      bool          // the connection cannot go on
+	final      bool          // trying again is no use: it was done, or adds to what is too much already
+	unsent     bool          // no member got to see anything of the request
 }
 
 // fail answers a request that got no answer from a member: with the service's fallback where it has one, else with an error page.
@@ -35,13 +37,7 @@ func (e *exchange) fail(f failed) {
 	if e.note == "" {
 		e.note = f.what
 	}
-	if f.status >= 500 && e.staleInstead() {
-		return
-	}
-	if f.status >= 500 && e.service != nil && len(e.service.Fallbacks) > 0 {
-		e.service.Metrics.Count(telemetry.Fallback)
-		e.fallback, e.note = true, "fallback: "+e.note
-		e.respond(e.service.Fallbacks[0])
+	if e.fallBack(&f) {
 		return
 	}
 	if e.grpc() {
@@ -63,6 +59,9 @@ func (e *exchange) fail(f failed) {
 	}
 	if f.retryAfter > 0 {
 		e.edit = http1.AppendIntField(e.edit, "Retry-After", int64((f.retryAfter+time.Second-1)/time.Second))
+	}
+	if f.final || e.final && f.status >= 500 {
+		e.edit = http1.AppendField(e.edit, RetryHeader, "no")
 	}
 	e.broken = e.broken || f.close
 	e.reply(f.status, e.page)
@@ -108,15 +107,6 @@ func (e *exchange) reply(status int, body []byte) {
 	if err := e.client.Write(piece{Data: body, End: true}); err != nil {
 		e.broken = true
 	}
-}
-
-func (e *exchange) failLimited(err error) {
-	if !errors.Is(err, resilience.ErrLimited) {
-		e.failContext()
-		return
-	}
-	e.fail(failed{status: 503, retryAfter: time.Second, note: "limit: " + err.Error(),
-		what: "service " + e.service.Name + " has as much work as it may have; try again shortly"})
 }
 
 func (e *exchange) failBreaker() {
@@ -165,7 +155,8 @@ func (e *exchange) failTry(t *tryError) {
 		e.failContext()
 		return
 	}
-	f := failed{status: 502, note: t.Error()}
+	f := failed{status: 502, note: t.Error(), unsent: t.unsent}
+	e.timedOut = t.failure == failTimeout
 	switch t.failure {
 	case failConnect:
 		f.what = "service " + e.name() + " could not be reached"

@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,8 @@ type protection struct {
 	clients  atomic.Pointer[resilience.Bulkhead] // nil: clients are not told apart
 	hedge    atomic.Pointer[resilience.Hedge]    // nil: off
 	door     atomic.Pointer[resilience.Deadline] // nil until a client gives a deadline
+
+	interval atomic.Int64 // of shedding
 
 	found struct { // the options of what is in force; under the service's mutex
 		adaptive resilience.AdaptiveOptions
@@ -55,6 +58,9 @@ const (
 	LoadFine                // it was answered
 	LoadTooMuch             // the service said that it has too much to do, or did not answer in time
 )
+
+// ErrClientBusy says that a client has as many requests at work as one may.
+var ErrClientBusy = fmt.Errorf("%w: of this client", resilience.ErrLimited)
 
 // What an adaptive limit is told.
 var errUnknown = errors.New("says nothing about load")
@@ -94,7 +100,7 @@ func (s *Service) EnterAs(ctx context.Context, t *Ticket) error {
 		}
 	}
 	if shed != nil {
-		shed.Observe(standing)
+		shed.Observe(min(standing, p.mostDelay()))
 	}
 	if t.place.adaptive != nil {
 		t.since = time.Now()
@@ -102,6 +108,10 @@ func (s *Service) EnterAs(ctx context.Context, t *Ticket) error {
 	s.budget.Begin()
 	return nil
 }
+
+// mostDelay bounds the delay that shedding hears of. It takes a long delay for a reason to let much less in than can be served, until the
+// queue is gone; here that would refuse requests which overtake the queue anyway.
+func (p *protection) mostDelay() time.Duration { return time.Duration(p.interval.Load()) * 3 / 10 }
 
 // LeaveAs gives back what EnterAs took.
 func (s *Service) LeaveAs(t *Ticket, l Leaving) {
@@ -146,9 +156,11 @@ func (s *Service) takePlace() (permit, bool) {
 func (s *Service) enterClient(t *Ticket) (err error) {
 	t.client = resilience.Pass{}
 	if b := s.protect.clients.Load(); b != nil && t.Client.IsValid() {
-		t.client, err = b.EnterKey(context.Background(), t.Client.String()) // no queue: it never waits
+		if t.client, err = b.EnterKey(context.Background(), t.Client.String()); err != nil { // no queue: it never waits
+			return ErrClientBusy
+		}
 	}
-	return err
+	return nil
 }
 
 // Sheds says whether requests have priorities here: whether the least important may be refused, or wait longer.
@@ -254,6 +266,11 @@ func (s *Service) setShed(c config.Service) {
 	if c.Shed != nil {
 		o = *c.Shed
 	}
+	interval := time.Duration(o.Interval)
+	if interval == 0 {
+		interval = 100 * time.Millisecond
+	}
+	p.interval.Store(int64(interval))
 	if p.shed.Load() == nil || o != p.found.shed {
 		p.found.shed = o
 		p.shed.Store(resilience.NewShed(resilience.ShedOptions{Target: time.Duration(o.Target), Interval: time.Duration(o.Interval)}))

@@ -10,6 +10,7 @@ import (
 	"github.com/backstay/backstay/internal/observe/telemetry"
 	"github.com/backstay/backstay/internal/serve/cache"
 	"github.com/backstay/backstay/internal/serve/pool"
+	"github.com/backstay/backstay/internal/serve/protect"
 	"github.com/backstay/backstay/internal/serve/transport"
 )
 
@@ -19,6 +20,10 @@ type Deps struct {
 	Pool func(service string) *pool.Service
 	// Cache returns the live cache of a service that has one, made on first use and kept across pictures; nil makes one for the picture alone.
 	Cache func(service string) *cache.Cache
+	// Previous is the picture in force, whose rates go on where their settings stay; nil for none.
+	Previous *Snapshot
+	// Modes are the node's degradation modes; nil makes some for the picture alone.
+	Modes *protect.Modes
 	// Metrics gives out the handles; nil counts nothing.
 	Metrics *telemetry.Metrics
 }
@@ -27,7 +32,7 @@ type Deps struct {
 // names and returns every error it meets; it changes nothing that is in use.
 func Build(c *config.Config, deps Deps) (*Snapshot, error) {
 	b := &builder{deps: deps, services: map[string]*Service{}}
-	b.out = &Snapshot{Config: c, http: map[string]*HTTPListener{}, tcp: map[string]*TCPListener{}, services: b.services}
+	b.out = &Snapshot{Config: c, rates: map[string]*protect.Rate{}, http: map[string]*HTTPListener{}, tcp: map[string]*TCPListener{}, services: b.services}
 	var errs []error
 	for _, sc := range c.Services {
 		s, err := b.service(sc)
@@ -40,6 +45,9 @@ func Build(c *config.Config, deps Deps) (*Snapshot, error) {
 	}
 	if len(errs) > 0 { // listeners refer to services: their errors would only repeat these
 		return nil, errors.Join(errs...)
+	}
+	if err := b.link(c); err != nil {
+		return nil, err
 	}
 	for _, lc := range c.Listeners {
 		if err := b.listener(lc); err != nil {
@@ -72,6 +80,10 @@ func (b *builder) listener(c config.Listener) error {
 		l := &HTTPListener{Name: c.ID(), Config: c, TLS: tls, Proxy: proxy, Metrics: metrics}
 		if l.Trust, err = newNetworks(c.Forwarded.Trust); err != nil {
 			return fmt.Errorf("forwarded.trust: %w", err)
+		}
+		l.Modes = b.out.Modes
+		if l.Rate, err = b.rate("listener "+l.Name, c.Rate); err != nil {
+			return err
 		}
 		for i := range c.Routes {
 			r, err := b.route(l, i)

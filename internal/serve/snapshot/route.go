@@ -6,6 +6,8 @@ import (
 
 	"github.com/backstay/backstay/internal/base/config"
 	"github.com/backstay/backstay/internal/observe/telemetry"
+	"github.com/backstay/backstay/internal/serve/protect"
+	"github.com/backstay/backstay/resilience"
 )
 
 // Route says where matching requests go: to one of its targets, or to a fixed answer.
@@ -20,6 +22,9 @@ type Route struct {
 	Rewrite         *Rewrite
 	RequestHeaders  *HeaderEdit
 	ResponseHeaders *HeaderEdit
+	Priority        resilience.Priority
+	Ranked          bool             // somebody has said that priority
+	Rate            *protect.Rate    // nil without
 	Metrics         *telemetry.Route // of fixed answers; nil where there are targets
 
 	weights int // sum over Targets
@@ -66,10 +71,14 @@ func (b *builder) route(l *HTTPListener, i int) (*Route, error) {
 	if err := b.targets(r, l, c); err != nil {
 		return nil, err
 	}
+	r.Priority, r.Ranked = rank(l.Config, c)
 	if len(r.Targets) == 0 {
 		r.Metrics = b.deps.Metrics.Route(l.Name, r.Name, "")
 	}
 	var err error
+	if r.Rate, err = b.rate("route "+l.Name+" "+r.Name, c.Rate); err != nil {
+		return nil, err
+	}
 	if r.Match, err = newMatch(c.Match); err != nil {
 		return nil, fmt.Errorf("match: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/backstay/backstay/internal/observe/telemetry"
 	"github.com/backstay/backstay/internal/serve/cache"
 	"github.com/backstay/backstay/internal/serve/pool"
+	"github.com/backstay/backstay/internal/serve/protect"
 	"github.com/backstay/backstay/internal/serve/transport"
 	"github.com/backstay/backstay/resilience"
 )
@@ -23,9 +24,13 @@ type Service struct {
 	HTTP2     bool        // members speak HTTP/2
 	Timeout   Timeout
 	Retry     *Retry
-	Fallbacks []*Respond
-	Cache     *cache.Cache // nil without
-	Metrics   *telemetry.Service
+	Fallbacks []Fallback
+	// StaleLater says that others are asked before the cache where the service fails.
+	StaleLater bool
+	Spares     []Spare
+	Rate       *protect.Rate // nil without
+	Cache      *cache.Cache  // nil without
+	Metrics    *telemetry.Service
 }
 
 // Timeout bounds the phases of a request to a member. 0 is no bound.
@@ -92,10 +97,9 @@ func (b *builder) service(c config.Service) (*Service, error) {
 			return nil, fmt.Errorf("service %s: tls: %w", c.Name, err)
 		}
 	}
-	for _, f := range c.Fallback {
-		if f.Respond != nil {
-			s.Fallbacks = append(s.Fallbacks, newRespond(f.Respond))
-		}
+	s.Fallbacks, s.StaleLater = fallbacks(c)
+	if s.Rate, err = b.rate("service "+c.Name, c.Rate); err != nil {
+		return nil, fmt.Errorf("service %s: %w", c.Name, err)
 	}
 	s.Cache = b.cache(c)
 	return s, nil

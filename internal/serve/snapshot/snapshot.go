@@ -11,6 +11,7 @@ import (
 	"github.com/backstay/backstay/internal/base/config"
 	"github.com/backstay/backstay/internal/observe/telemetry"
 	"github.com/backstay/backstay/internal/serve/pool"
+	"github.com/backstay/backstay/internal/serve/protect"
 	"github.com/backstay/backstay/internal/serve/transport"
 )
 
@@ -20,10 +21,14 @@ type Snapshot struct {
 	HTTP     []*HTTPListener
 	TCP      []*TCPListener
 	Services []*Service
+	Modes    *protect.Modes
+	// StagedModes are to be put in force together with the picture.
+	StagedModes []*protect.Mode
 
 	http     map[string]*HTTPListener
 	tcp      map[string]*TCPListener
 	services map[string]*Service
+	rates    map[string]*protect.Rate // by what they are of
 }
 
 // HTTPListener returns the listener of that name, or nil where the picture has none.
@@ -40,6 +45,8 @@ type HTTPListener struct {
 	TLS     *transport.ServerConfig // nil without TLS
 	Proxy   *transport.ProxyIn      // nil without PROXY protocol
 	Trust   Networks                // proxies in front whose word about the client is believed
+	Modes   *protect.Modes
+	Rate    *protect.Rate // nil without
 	Metrics *telemetry.Listener
 }
 

@@ -65,6 +65,9 @@ func serve(ctx context.Context, w http.ResponseWriter, r *http.Request, next htt
 		if o.Observer != nil && errors.Is(err, resilience.ErrRefused) {
 			o.Observer(ctx, resilience.Event{Kind: resilience.EventRefusal, Name: o.Name, Err: err})
 		}
+		if errors.Is(err, resilience.ErrRefused) {
+			w.Header().Set(RefusedHeader, "yes")
+		}
 		WriteError(w, err)
 	}
 	return err

@@ -9,6 +9,7 @@
 //	Backstay-Priority-Token: …     the same, signed (resilience.Tokens): for who is not trusted
 //	Backstay-Degraded: images      degradation modes that are open; in an answer: that it was made under
 //	Backstay-Retry: no             (in an answer) tried again in vain already: do not try again
+//	Backstay-Refused: yes          (in an answer) refused before any work was done: may be tried again whatever it was
 //
 // A program that calls others gives its http.Client a Transport, and one that is called wraps its handler; what the second
 // learns of a request is in the request's context, and the first passes on what is in the context of those it sends. So use
@@ -35,6 +36,7 @@ const (
 	TokenHeader    = "Backstay-Priority-Token"
 	DegradedHeader = "Backstay-Degraded"
 	RetryHeader    = "Backstay-Retry"
+	RefusedHeader  = "Backstay-Refused"
 )
 
 // setHeaders tells the other side what the context knows.
@@ -73,19 +75,20 @@ func modeList(modes []string) string {
 // longestMode is that of a name in a header.
 const longestMode = 64
 
-// readModes reads what modeList has written; names that are too long are left out.
-func readModes(ctx context.Context, h http.Header) context.Context {
+// Degraded names the modes under which an answer was made, by its header; none where it is all that there could be. What could
+// not be a list of them is left out.
+func Degraded(h http.Header) []string {
 	value := h.Get(DegradedHeader)
 	if value == "" || len(value) > 2048 {
-		return ctx
+		return nil
 	}
 	var modes []string
 	for mode := range strings.SplitSeq(value, ",") {
-		if mode = strings.TrimSpace(mode); len(mode) <= longestMode {
+		if mode = strings.TrimSpace(mode); mode != "" && len(mode) <= longestMode {
 			modes = append(modes, mode)
 		}
 	}
-	return resilience.WithDegraded(ctx, modes...)
+	return modes
 }
 
 // readHeaders puts what the other side tells into the context. What is malformed is as if it were not there. A priority is
@@ -103,7 +106,7 @@ func readHeaders(ctx context.Context, h http.Header, o *HandlerOptions) (context
 		}
 	}
 	if o.TrustDegraded {
-		ctx = readModes(ctx, h)
+		ctx = resilience.WithDegraded(ctx, Degraded(h)...)
 	}
 	if ms, err := strconv.ParseInt(h.Get(TimeoutHeader), 10, 32); err == nil && ms >= 0 {
 		return context.WithTimeout(ctx, time.Duration(ms)*time.Millisecond)
@@ -156,6 +159,9 @@ func statusError(status int, h http.Header) error {
 		return nil
 	}
 	err := error(&StatusError{status, retryAfter(h)})
+	if h.Get(RefusedHeader) == "yes" {
+		err = fmt.Errorf("%w: %w", err, resilience.ErrNotSent)
+	}
 	if h.Get(RetryHeader) == "no" {
 		return resilience.Permanent(err)
 	}

@@ -90,7 +90,31 @@ func TestWhatIsPassedOn(t *testing.T) {
 	}
 }
 
+// TestRefusedPostIsSentAgain: a handler that refuses says so, and what was refused may be sent again whatever it was.
+func TestRefusedPostIsSentAgain(t *testing.T) {
+	limit := resilience.NewLimit(resilience.LimitOptions{Concurrency: 1})
+	_ = limit.Acquire(t.Context())
+	served := 0
+	server := httptest.NewServer(Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { served++ }), HandlerOptions{Gates: []resilience.Gate{limit}}))
+	defer server.Close()
+	transport, err := NewTransport(TransportOptions{Retry: resilience.RetryOptions{OnRetry: func(resilience.RetryEvent) { limit.Release() }}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := (&http.Client{Transport: transport}).Post(server.URL, "text/plain", strings.NewReader("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK || served != 1 {
+		t.Errorf("%s after being served %d times", answer.Status, served)
+	}
+}
+
 func TestModesCannotBreakTheHeader(t *testing.T) {
+	if got := fmt.Sprint(Degraded(http.Header{DegradedHeader: {"a, ,b b"}}), len(Degraded(http.Header{DegradedHeader: {strings.Repeat("a,", 2000)}}))); got != "[a b b] 0" {
+		t.Error(got)
+	}
 	if got := modeList([]string{"a\r\nSet-Cookie: x", "grün"}); got != "a__Set-Cookie: x, gr_n" {
 		t.Errorf("%q", got)
 	}

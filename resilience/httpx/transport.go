@@ -28,7 +28,7 @@ type TransportOptions struct {
 }
 
 // Transport is an http.RoundTripper that sends each try of a request through gates and tries again where that is safe: what
-// was not sent; and, for idempotent methods (RFC 9110, section 9.2.2) and requests with an Idempotency-Key, what failed or was
+// was not sent, or says that it was refused (Backstay-Refused); and, for idempotent methods (RFC 9110, section 9.2.2) and requests with an Idempotency-Key, what failed or was
 // answered with 429, 502, 503 or 504. A body is sent again only if the request has GetBody. When tries run out, the last
 // answer is returned as it is.
 type Transport struct {

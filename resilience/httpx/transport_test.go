@@ -108,6 +108,8 @@ func TestTransport(t *testing.T) {
 		{name: "POST is sent once", method: "POST", body: strings.NewReader("x"), steps: []step{bad, {status: 200}}, want: "503", tries: 1},
 		{name: "also after a reset", method: "POST", body: strings.NewReader("x"), steps: []step{{err: errReset}, {status: 200}}, want: "connection reset", tries: 1},
 		{name: "POST that did not get there", method: "POST", body: strings.NewReader("x"), steps: []step{{err: dial}, {status: 200}}, want: "200", tries: 2},
+		{name: "POST that was refused at the door", method: "POST", body: strings.NewReader("x"), steps: []step{{status: 503, header: "Backstay-Refused: yes"}, {status: 200}}, want: "200", tries: 2},
+		{name: "the same, whose body is used up", method: "POST", body: io.MultiReader(strings.NewReader("x")), steps: []step{{status: 503, header: "Backstay-Refused: yes"}, {status: 200}}, want: "503", tries: 1},
 		{name: "POST with a key", method: "POST", body: strings.NewReader("x"), key: "1", steps: []step{bad, {status: 200}}, want: "200", tries: 2},
 		{name: "PUT with its body", method: "PUT", body: strings.NewReader("x"), steps: []step{bad, {status: 200}}, want: "200", tries: 2},
 		{name: "PUT whose body cannot be had again", method: "PUT", body: io.MultiReader(strings.NewReader("x")), steps: []step{bad, {status: 200}}, want: "503", tries: 1},

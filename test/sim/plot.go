@@ -41,7 +41,7 @@ const (
 	left, right           = 64.0, 16.0
 	top, bottom           = 48.0, 70.0
 	inWidth, inHeight     = width - left - right, height - top - bottom
-	legendStep, legendRow = 174.0, 16.0
+	legendStep, legendRow = 232.0, 16.0
 )
 
 // The colours are those of text on the ground they stand on, in light and in dark; lines differ by their dashes as well.
@@ -81,7 +81,7 @@ func (p Plot) SVG() string {
 	}
 	for i, l := range p.Lines {
 		fmt.Fprintf(&b, "<path class=\"line l%d\" d=\"%s\"/>\n", i%5, p.path(l.Values, a))
-		x, y := left+float64(i%4)*legendStep, height-24+float64(i/4)*legendRow
+		x, y := left+float64(i%3)*legendStep, height-24+float64(i/3)*legendRow
 		fmt.Fprintf(&b, "<line class=\"line l%d\" x1=\"%.0f\" x2=\"%.0f\" y1=\"%.0f\" y2=\"%.0f\"/>\n", i%5, x, x+22, y, y)
 		text(&b, x+28, y+4, "start", "", l.Name)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/backstay/backstay/internal/serve/cache"
 	"github.com/backstay/backstay/internal/serve/httpproxy"
 	"github.com/backstay/backstay/internal/serve/pool"
+	"github.com/backstay/backstay/internal/serve/protect"
 	"github.com/backstay/backstay/internal/serve/tcpproxy"
 	"github.com/backstay/backstay/internal/serve/transport"
 )
@@ -40,6 +41,7 @@ func build(o Options, self config.Node) *Node {
 
 	// serve
 	n.caches = cache.NewSet()
+	n.modes = protect.NewModes(n.signals(), n.append)
 	n.listeners = transport.NewListeners(o.Log.With("component", "listen"))
 	n.http = httpproxy.New(httpproxy.Options{Snapshot: &n.snapshot, Access: n.access, Tracer: n.tracer, Log: o.Log.With("component", "http")})
 	n.tcp = tcpproxy.New(tcpproxy.Options{Snapshot: &n.snapshot, Access: n.access, Metrics: n.metrics, Log: o.Log.With("component", "tcp")})
@@ -58,6 +60,7 @@ func (n *Node) parts() *group {
 		Socket: n.options.socket(), System: n, Metrics: n.metrics.Handler(), Version: n.options.Version, Log: n.options.Log.With("component", "api"),
 	}).Run)
 	g.Add("caches", n.caches.Run)
+	g.Add("modes", n.modes.Run)
 	g.Add("http", n.http.Run)
 	return g
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/backstay/backstay/internal/serve/cache"
 	"github.com/backstay/backstay/internal/serve/httpproxy"
 	"github.com/backstay/backstay/internal/serve/pool"
+	"github.com/backstay/backstay/internal/serve/protect"
 	"github.com/backstay/backstay/internal/serve/snapshot"
 	"github.com/backstay/backstay/internal/serve/tcpproxy"
 	"github.com/backstay/backstay/internal/serve/transport"
@@ -55,6 +56,7 @@ type Node struct {
 	http      *httpproxy.Server
 	tcp       *tcpproxy.Server
 	caches    *cache.Set
+	modes     *protect.Modes
 	snapshot  atomic.Pointer[snapshot.Snapshot]
 	state     atomic.Value // api.NodeState
 

@@ -33,6 +33,7 @@ func (n *Node) Status(context.Context) (api.Status, error) {
 	for _, s := range snap.Config.Services {
 		out.Services = append(out.Services, serviceStatus(n.pools[s.Name].Status()))
 	}
+	out.Modes = n.modeStatus()
 	return out, nil
 }
 
@@ -41,6 +42,7 @@ func serviceStatus(s pool.ServiceStatus) api.ServiceStatus {
 		Name: s.Name, State: api.ServiceState(s.State), Evidence: s.Evidence, Policy: s.Policy,
 		InFlight: s.InFlight, Queued: s.Queued, Held: s.Held, Breaker: s.Breaker,
 	}
+	protection(&out, s)
 	for _, m := range s.Members {
 		out.Members = append(out.Members, api.MemberStatus{
 			Name: m.Name, Address: m.Address, Zone: m.Zone, State: api.MemberState(m.State), Since: m.Since, Evidence: m.Evidence,

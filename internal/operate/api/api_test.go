@@ -25,6 +25,7 @@ type fake struct {
 	mu      sync.Mutex
 	drained map[string]bool
 	reload  error
+	mode    string // NAME STATE, as it was turned last
 }
 
 func newFake() *fake {
@@ -61,6 +62,10 @@ func (f *fake) set(member string, drained bool) error {
 
 func (f *fake) Drain(_ context.Context, m string) error  { return f.set(m, true) }
 func (f *fake) Resume(_ context.Context, m string) error { return f.set(m, false) }
+func (f *fake) Degrade(_ context.Context, m, state string) error {
+	f.mode = m + " " + state
+	return nil
+}
 
 func (f *fake) Events(ctx context.Context, q EventQuery, emit func(event.Record) error) error {
 	if q.Service == "broken" {
@@ -109,6 +114,12 @@ func TestStatusAndSteering(t *testing.T) {
 	}
 	if err := c.Drain(t.Context(), "shop/a"); err != nil || !f.drained["shop/a"] {
 		t.Errorf("drain: %v", err)
+	}
+	if err := c.Degrade(t.Context(), "less", "on"); err != nil || f.mode != "less on" {
+		t.Errorf("degrade: %v, %q", err, f.mode)
+	}
+	if err := c.Degrade(t.Context(), "less", "maybe"); err == nil {
+		t.Error("a mode was turned to maybe")
 	}
 	if err := c.Resume(t.Context(), "shop/a"); err != nil || f.drained["shop/a"] {
 		t.Errorf("resume: %v", err)

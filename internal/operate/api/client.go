@@ -55,6 +55,11 @@ func (c *Client) Resume(ctx context.Context, member string) error {
 	return c.call(ctx, http.MethodPost, "/v1/resume", map[string]string{"member": member}, nil)
 }
 
+// Degrade implements System.
+func (c *Client) Degrade(ctx context.Context, mode, state string) error {
+	return c.call(ctx, http.MethodPost, "/v1/degrade", map[string]string{"mode": mode, "state": state}, nil)
+}
+
 // Events implements System. When following, it ends with an Unreachable error when the node goes away.
 func (c *Client) Events(ctx context.Context, q EventQuery, emit func(event.Record) error) error {
 	v := url.Values{"follow": {strconv.FormatBool(q.Follow)}, "since": {strconv.FormatUint(q.Since, 10)}}

@@ -19,6 +19,12 @@ type (
 			Member string `json:"member" minLength:"1" doc:"SERVICE/MEMBER, or MEMBER where that is only one"`
 		}
 	}
+	turned struct {
+		Body struct {
+			Mode  string `json:"mode" minLength:"1" doc:"Name of the mode"`
+			State string `json:"state" enum:"on,off,auto" doc:"On or off by hand, or auto: by itself again"`
+		}
+	}
 	eventQuery struct {
 		Since   uint64 `query:"since" doc:"Only events with a higher seq"`
 		Last    int    `query:"last" minimum:"0" doc:"Only so many of the newest; 0 is all"`
@@ -51,6 +57,10 @@ func (s *Server) operations(mux *http.ServeMux) {
 	huma.Register(a, operation("resume", http.MethodPost, "/v1/resume", "End a drain"),
 		func(ctx context.Context, in *named) (*struct{}, error) {
 			return nil, problemOf(s.o.System.Resume(ctx, in.Body.Member))
+		})
+	huma.Register(a, operation("degrade", http.MethodPost, "/v1/degrade", "Turn a degradation mode on or off by hand, or leave it to itself again"),
+		func(ctx context.Context, in *turned) (*struct{}, error) {
+			return nil, problemOf(s.o.System.Degrade(ctx, in.Body.Mode, in.Body.State))
 		})
 	s.events(a)
 }

@@ -15,6 +15,7 @@ type Status struct {
 	Config    ConfigStatus     `json:"config" doc:"The configuration in force"`
 	Listeners []ListenerStatus `json:"listeners" doc:"Where clients connect"`
 	Services  []ServiceStatus  `json:"services" doc:"What clients want, and who does the work"`
+	Modes     []ModeStatus     `json:"modes,omitempty" doc:"Degradation modes"`
 }
 
 // Uptime is how long the node has been up.
@@ -58,7 +59,35 @@ type ServiceStatus struct {
 	Queued   int64          `json:"queued" doc:"Waiting for a place under the limit"`
 	Held     int64          `json:"held" doc:"Waiting for a member that can serve"`
 	Breaker  string         `json:"breaker,omitempty" doc:"State of the service's own breaker"`
+	Limit    *LimitStatus   `json:"limit,omitempty" doc:"How many requests may be at work at once"`
+	Shed     *ShedStatus    `json:"shed,omitempty" doc:"Which requests are refused under overload; left out where none ever are"`
 	Members  []MemberStatus `json:"members" doc:"Who does the work"`
+}
+
+// LimitStatus is a concurrency limit.
+type LimitStatus struct {
+	Concurrency int  `json:"concurrency" doc:"The limit"`
+	Adaptive    bool `json:"adaptive" doc:"Whether it found that number by itself"`
+	InUse       int  `json:"in_use" doc:"How many are at work"`
+}
+
+// ShedStatus says which requests are refused for mattering least.
+type ShedStatus struct {
+	AdmissionLevel float64 `json:"admission_level" doc:"The share of requests that is let in, by priority; 1 is all"`
+	Below          string  `json:"below,omitempty" doc:"Requests below this priority are refused; empty where none are"`
+	Refused        uint64  `json:"refused" doc:"Requests refused so far"`
+	Delay          float64 `json:"delay_seconds" doc:"What requests wait at least for a place under the limit"`
+}
+
+// ModeStatus is a degradation mode.
+type ModeStatus struct {
+	Name    string    `json:"name" doc:"Its name"`
+	On      bool      `json:"on" doc:"Whether it is on"`
+	ByHand  bool      `json:"by_hand" doc:"Whether somebody turned it on or off by hand; backstay degrade NAME auto ends that"`
+	Since   time.Time `json:"since,omitzero" doc:"When it was turned on or off; left out where it never was"`
+	Signal  float64   `json:"signal" doc:"What it goes by, 0 to 1"`
+	When    string    `json:"when,omitempty" doc:"What that is; left out where it is turned by hand only"`
+	Service string    `json:"service,omitempty" doc:"The service that is spared while it is on"`
 }
 
 // ServiceState says what clients may expect of a service.

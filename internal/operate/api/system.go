@@ -17,6 +17,8 @@ type System interface {
 	Drain(ctx context.Context, member string) error
 	// Resume ends a drain.
 	Resume(ctx context.Context, member string) error
+	// Degrade turns a degradation mode on or off by hand, or leaves it to itself again: state is on, off or auto.
+	Degrade(ctx context.Context, mode, state string) error
 	// Events emits what is asked for in order, until there is no more, ctx ends, or emit fails. FollowLog does the
 	// work on an event.Log.
 	Events(ctx context.Context, q EventQuery, emit func(event.Record) error) error

@@ -100,7 +100,7 @@ func (a *app) root() *cobra.Command {
 	for group, commands := range map[string][]*cobra.Command{
 		groupNode:   a.startCommands(),
 		groupConfig: {a.checkCommand(), a.configCommand()},
-		groupSteer:  {a.statusCommand(), a.eventsCommand(), a.reloadCommand(), a.drainCommand(), a.resumeCommand()},
+		groupSteer:  {a.statusCommand(), a.eventsCommand(), a.reloadCommand(), a.drainCommand(), a.resumeCommand(), a.degradeCommand()},
 		"":          {a.versionCommand(), a.completionCommand(), exitCodesTopic()},
 	} {
 		for _, c := range commands {

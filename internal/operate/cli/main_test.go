@@ -102,6 +102,7 @@ func startNode(ts *testscript.TestScript, _ bool, _ []string) {
 type fake struct {
 	log    *event.Log
 	status chan api.Status // of capacity 1: the picture there is
+	mode   string          // NAME STATE, as it was turned last
 }
 
 func newFake() *fake {
@@ -163,6 +164,10 @@ func (f *fake) Reload(context.Context) (api.Reloaded, error) {
 
 func (f *fake) Drain(_ context.Context, m string) error  { return f.set(m, api.MemberDraining) }
 func (f *fake) Resume(_ context.Context, m string) error { return f.set(m, api.MemberUp) }
+func (f *fake) Degrade(_ context.Context, m, state string) error {
+	f.mode = m + " " + state
+	return nil
+}
 
 func (f *fake) set(member string, state api.MemberState) error {
 	s := <-f.status

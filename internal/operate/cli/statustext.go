@@ -28,6 +28,9 @@ func (s style) status(st api.Status) string {
 	for _, svc := range st.Services {
 		b.WriteString("\n" + s.service(svc, st.Now))
 	}
+	if len(st.Modes) > 0 {
+		b.WriteString("\n" + s.modes(st.Modes, st.Now))
+	}
 	return b.String()
 }
 
@@ -55,6 +58,7 @@ func (s style) service(svc api.ServiceStatus, now time.Time) string {
 	if svc.Breaker != "" && svc.Breaker != "closed" {
 		facts = append(facts, "breaker "+svc.Breaker)
 	}
+	facts = append(facts, protection(svc)...)
 	if svc.Evidence != "" {
 		facts = append(facts, svc.Evidence)
 	}

@@ -1,14 +1,23 @@
 // Package peer carries messages between the nodes of a cluster: the newest of each node to each other, over one connection
 // each way, and what the connections themselves say about the nodes at their other ends. What is in the messages, and what
 // silence means, is for others to know.
+//
+// A node sends on the connections it dialled and receives on those it accepted. The receiver acknowledges each message,
+// and only a few are on the way at a time: a process that hangs finds those few when it wakes, not minutes of old ones.
 package peer
 
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"log/slog"
+	"net"
+	"sync"
 	"time"
 )
+
+// Limit bounds a message, in bytes.
+const Limit = 1 << 20
 
 // Options say who is linked. Self and Listen are required.
 type Options struct {
@@ -20,7 +29,7 @@ type Options struct {
 	Server func() (*tls.Config, error)
 	Client func(node string) (*tls.Config, error)
 	// Heartbeat is how often the newest message is sent even if it is the same; 200 ms by default. Suspicion is the
-	// silence after which a connection is made anew; 5 heartbeats by default.
+	// silence after which a connection is made anew; 6 heartbeats by default.
 	Heartbeat, Suspicion time.Duration
 	Log                  *slog.Logger
 }
@@ -34,23 +43,168 @@ type Contact struct {
 }
 
 // A Link is a node's end of the connections with all others.
-type Link struct{ o Options }
+type Link struct {
+	o          Options
+	changed    chan struct{}
+	configured chan struct{}
+	lobby      lobby
+	strangers  sometimes
+
+	mu      sync.Mutex
+	nodes   map[string]*node
+	message []byte
+	serial  uint64 // of message
+	urgent  uint64 // serial of the last urgent message
+}
 
 // New returns a Link that does nothing before Run.
-func New(o Options) *Link { return &Link{o: o} }
+func New(o Options) *Link {
+	if o.Heartbeat <= 0 {
+		o.Heartbeat = 200 * time.Millisecond
+	}
+	if o.Suspicion <= 0 {
+		o.Suspicion = 6 * o.Heartbeat
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	l := &Link{o: o, changed: make(chan struct{}, 1), configured: make(chan struct{}, 1), nodes: map[string]*node{}}
+	l.Configure(o.Peers)
+	return l
+}
 
 // Publish makes message the newest, which is sent at once where urgent, else at the next heartbeat. It never blocks, and
-// keeps the slice.
-func (l *Link) Publish(message []byte, urgent bool) { panic("not yet") }
+// keeps the slice. A message above Limit is not sent.
+func (l *Link) Publish(message []byte, urgent bool) {
+	if len(message) > Limit {
+		l.o.Log.Error("message to the other nodes is too long and was not sent", "bytes", len(message), "limit", Limit)
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.message = message
+	l.serial++
+	if !urgent {
+		return
+	}
+	l.urgent = l.serial
+	for _, n := range l.nodes {
+		signal(n.wake)
+	}
+}
+
+// newest returns the message to send to one that was sent the message with serial sent.
+func (l *Link) newest(sent uint64) (message []byte, serial uint64, urgent bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.message, l.serial, l.urgent > sent
+}
 
 // Contacts returns what is known of each of the other nodes.
-func (l *Link) Contacts() map[string]Contact { panic("not yet") }
+func (l *Link) Contacts() map[string]Contact {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := make(map[string]Contact, len(l.nodes))
+	for name, n := range l.nodes {
+		all[name] = n.contact
+	}
+	return all
+}
 
-// Changed has a value when an urgent message came, or a node's Broken changed.
-func (l *Link) Changed() <-chan struct{} { panic("not yet") }
+// Changed has a value when an urgent message came, a node spoke for the first time on a connection, or a node's Broken
+// changed.
+func (l *Link) Changed() <-chan struct{} { return l.changed }
 
-// Configure replaces the other nodes.
-func (l *Link) Configure(peers map[string]string) { panic("not yet") }
+// Configure replaces the other nodes; Self among them is ignored. Nodes that stay keep their connections.
+func (l *Link) Configure(peers map[string]string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for name, n := range l.nodes {
+		if _, stays := peers[name]; !stays {
+			n.hangUp()
+			delete(l.nodes, name)
+		}
+	}
+	for name, address := range peers {
+		n := l.nodes[name]
+		switch {
+		case name == l.o.Self:
+		case n == nil:
+			l.nodes[name] = &node{name: name, address: address, wake: make(chan struct{}, 1)}
+		case n.address != address:
+			n.address, n.evidence = address, ""
+			l.judge(n)
+		}
+	}
+	signal(l.configured)
+}
 
 // Run listens and keeps the connections until ctx ends. It fails where it cannot listen.
-func (l *Link) Run(ctx context.Context) error { panic("not yet") }
+func (l *Link) Run(ctx context.Context) error {
+	var config net.ListenConfig
+	config.SetMultipathTCP(false) // it would be without the user timeout
+	listener, err := config.Listen(ctx, "tcp", l.o.Listen)
+	if err != nil {
+		return fmt.Errorf("listen for the other nodes: %w", err)
+	}
+	return l.Serve(ctx, listener)
+}
+
+// Serve is Run on a listener that exists; it closes it.
+func (l *Link) Serve(ctx context.Context, listener net.Listener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var parts sync.WaitGroup
+	defer parts.Wait()
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { _ = listener.Close() })
+	defer stop()
+	parts.Go(func() { l.accept(ctx, listener) })
+	dialled := map[*node]dialling{}
+	for {
+		l.reconcile(ctx, dialled, &parts)
+		select {
+		case <-ctx.Done():
+			_ = listener.Close()
+			return nil
+		case <-l.configured:
+		}
+	}
+}
+
+// A dialling is the life of a node's outgoing connection at an address.
+type dialling struct {
+	address string
+	cancel  context.CancelFunc
+}
+
+// reconcile starts and ends the outgoing connections so that they are those of the nodes.
+func (l *Link) reconcile(ctx context.Context, dialled map[*node]dialling, parts *sync.WaitGroup) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for n, d := range dialled {
+		if l.nodes[n.name] != n || n.address != d.address {
+			d.cancel()
+			delete(dialled, n)
+		}
+	}
+	for _, n := range l.nodes {
+		if _, runs := dialled[n]; runs {
+			continue
+		}
+		ctx, cancel := context.WithCancel(ctx)
+		dialled[n] = dialling{n.address, cancel}
+		address := n.address
+		parts.Go(func() {
+			defer cancel()
+			l.reach(ctx, n, address)
+		})
+	}
+}
+
+// signal leaves a value in a channel that holds one.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -155,3 +155,42 @@ func TestDamagedState(t *testing.T) {
 		t.Errorf("a damaged state: %v", err)
 	}
 }
+
+func TestForkOf(t *testing.T) {
+	parse := func(timeline uint32, text string) []reach {
+		t.Helper()
+		way, err := parseHistory(timeline, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return way
+	}
+	first := parse(1, "")
+	second := parse(2, "1\t0/5000\tno recovery target specified\n")
+	third := parse(3, "# a note\n1\t0/5000\tno recovery target specified\n\n2\t0/9000\tno recovery target specified\n")
+	other := parse(4, "1\t0/4000\tno recovery target specified\n")
+	for name, c := range map[string]struct {
+		a, b []reach
+		want uint64
+	}{
+		"old primary":        {first, second, 0x5000},
+		"twice over":         {first, third, 0x5000},
+		"second to third":    {second, third, 0x9000},
+		"two promotions":     {second, other, 0x4000},
+		"behind the fork":    {third, other, 0x4000},
+		"the same":           {first, first, 1<<64 - 1},
+		"the same, promoted": {third, third, 1<<64 - 1},
+	} {
+		for _, p := range [][2][]reach{{c.a, c.b}, {c.b, c.a}} {
+			if at, ok := forkOf(p[0], p[1]); at != c.want || !ok {
+				t.Errorf("%s: %x %v", name, at, ok)
+			}
+		}
+	}
+	if _, ok := forkOf(parse(5, "3\t0/1\tx"), other); ok {
+		t.Error("no timeline in common")
+	}
+	if _, err := parseHistory(2, "one 0/5000"); err == nil {
+		t.Error("a damaged history")
+	}
+}

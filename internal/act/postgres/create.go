@@ -163,6 +163,15 @@ func (e *Engine) clone(ctx context.Context, s plan.Step) error {
 	if err := errors.Join(e.makeStandby(), e.configure()); err != nil {
 		return err
 	}
+	if s.Kind == plan.Clone && exists(e.data("PG_VERSION")) && !e.state().Torn { // a rewind has done that
+		err := e.sameOrigin(ctx, s.Upstream)
+		if err == nil {
+			err = e.rescueTail(ctx, s.Upstream)
+		}
+		if err != nil { // a clone is what gives up whatever there is
+			e.record(EventRescued, fmt.Sprintf("what %s had beyond %s was not put aside", e.o.Node, s.Upstream), err.Error(), nil)
+		}
+	}
 	fresh := e.o.DataPath + ".new"
 	began := time.Now()
 	err := e.basebackup(ctx, s.Upstream, fresh)

@@ -54,6 +54,9 @@ func (e *Engine) rescue(ctx context.Context, upstream string, from uint64) error
 		return err
 	}
 	t := e.dump(ctx, acc, dir, first, last, from)
+	if t.records > 0 && len(t.commits) == 0 && len(t.changes) == 0 {
+		return os.RemoveAll(dir) // only what a server writes of itself
+	}
 	names := e.upstreamNames(ctx, upstream, t.changes)
 	text := t.report(e.o.Node, upstream, names)
 	if err := acc.writeDurably(filepath.Join(dir, "SUMMARY.txt"), []byte(text), 0o600); err != nil {

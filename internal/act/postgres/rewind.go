@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -36,6 +35,9 @@ func (e *Engine) rewind(ctx context.Context, s plan.Step) error {
 	err := e.sameOrigin(ctx, s.Upstream)
 	if err == nil {
 		e.setBusy("rewind to " + s.Upstream)
+		if err := e.rescueTail(ctx, s.Upstream); err != nil { // nothing is given up that was not put aside
+			return fmt.Errorf("put the diverged WAL aside: %w; to give it up, clone the instance", err)
+		}
 		err = e.rewindFiles(ctx, s.Upstream)
 	}
 	if err != nil {
@@ -85,9 +87,7 @@ func (e *Engine) sameOrigin(ctx context.Context, upstream string) error {
 	})
 }
 
-var divergedAt = regexp.MustCompile(`diverged at WAL location ([0-9A-F]+/[0-9A-F]+) on timeline (\d+)`)
-
-// rewindFiles puts the tail aside and runs pg_rewind.
+// rewindFiles runs pg_rewind.
 func (e *Engine) rewindFiles(ctx context.Context, upstream string) error {
 	e.mu.Lock()
 	acc, o := e.acc, e.o
@@ -103,16 +103,8 @@ func (e *Engine) rewindFiles(ctx context.Context, upstream string) error {
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("pg_rewind: %w: %s", err, lastLines(string(words.text), 2))
 	}
-	m := divergedAt.FindStringSubmatch(string(words.text))
-	if m == nil || strings.Contains(string(words.text), "no rewind required") {
+	if strings.Contains(string(words.text), "no rewind required") {
 		return nil
-	}
-	from, err := parseLSN(m[1])
-	if err != nil {
-		return err
-	}
-	if err := e.rescue(ctx, upstream, from); err != nil {
-		return fmt.Errorf("put the diverged WAL aside: %w", err)
 	}
 	if err := e.checkRoom(); err != nil {
 		return err
@@ -123,7 +115,7 @@ func (e *Engine) rewindFiles(ctx context.Context, upstream string) error {
 	// It is not cut short by a newer step: it takes seconds, and what it leaves behind half done is of no use.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Hour)
 	defer cancel()
-	if _, err = run(acc.command(ctx, e.tool("pg_rewind"), args...)); err != nil {
+	if _, err := run(acc.command(ctx, e.tool("pg_rewind"), args...)); err != nil {
 		return err
 	}
 	return errors.Join(e.makeStandby(), e.scrub(), e.persist(func(st *state) { st.Torn = false }))

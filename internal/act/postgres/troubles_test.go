@@ -334,6 +334,48 @@ func TestPromotionCalledOff(t *testing.T) {
 	if o := l.look("b"); o.Role != plan.Standby {
 		t.Errorf("after all: %+v", o)
 	}
+	l.frozenStandby(t)
+	l.cannotRewind(t)
+}
+
+// frozenStandby fences a standby whose postmaster is stopped: it does not read its configuration, and must not stream
+// again when it goes on.
+func (l *lab) frozenStandby(t *testing.T) {
+	t.Helper()
+	p := *l.engines["b"].process()
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	l.do("b", plan.Step{Kind: plan.Fence, Epoch: 4})
+	if err := p.Signal(syscall.SIGCONT); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(700 * time.Millisecond); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if o := l.look("b"); o.Streaming || len(l.look("a").Standbys) > 0 {
+			t.Fatalf("a fenced standby streams again: %+v", o)
+		}
+	}
+}
+
+// cannotRewind has pg_rewind fail: the tail is put aside all the same before the copy replaces it.
+func (l *lab) cannotRewind(t *testing.T) {
+	t.Helper()
+	l.do("b", plan.Step{Kind: plan.Promote, Epoch: 4})
+	if err := l.Write(t.Context(), "a", "only on a"); err != nil {
+		t.Fatal(err)
+	}
+	err := l.engines["b"].session(t.Context(), 5*time.Second, func(ctx context.Context, c *pgx.Conn) error {
+		_, err := c.Exec(ctx, "REVOKE EXECUTE ON FUNCTION pg_catalog.pg_stat_file(text, boolean), pg_catalog.pg_ls_dir(text, boolean, boolean) FROM "+rewinder)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.do("a", plan.Step{Kind: plan.Rewind, Epoch: 4, Upstream: "b"})
+	rescued, cloned := l.happened(EventRescued), l.happened(EventCloned)
+	if len(rescued) != 1 || len(cloned) != 2 || rescued[0].Fields["transactions"].(int) < 1 {
+		t.Errorf("rescued %v, cloned %v", rescued, cloned)
+	}
 }
 
 func BenchmarkObserve(b *testing.B) {

@@ -3,11 +3,13 @@ package main
 
 import (
 	"context"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
 
+	"github.com/backstay/backstay/internal/act/postgres/guard"
 	"github.com/backstay/backstay/internal/node"
 	"github.com/backstay/backstay/internal/operate/cli"
 	"github.com/backstay/backstay/internal/operate/demo"
@@ -20,7 +22,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	os.Exit(cli.Main(ctx, os.Args[1:], cli.Options{
-		Version: version, Run: run, Demo: runDemo,
+		Version: version, Run: run, Demo: runDemo, Init: initNode, Join: join, Guard: stand,
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv,
 	}))
 }
@@ -28,10 +30,23 @@ func main() {
 func run(ctx context.Context, o cli.RunOptions) error {
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
-	return node.Run(ctx, node.Options{
-		Config: o.Config, Name: o.Node, Data: o.Data, Socket: o.Socket, Version: version,
-		Log: cli.Logger(os.Stderr, o), Reload: reload,
-	})
+	n := options(o)
+	n.Reload = reload
+	return node.Run(ctx, n)
+}
+
+func options(o cli.RunOptions) node.Options {
+	return node.Options{Config: o.Config, Name: o.Node, Data: o.Data, Socket: o.Socket, Version: version, Log: cli.Logger(os.Stderr, o)}
+}
+
+func initNode(o cli.RunOptions) (string, error) { return node.Init(options(o)) }
+
+func join(ctx context.Context, o cli.RunOptions, token string, replace bool) (string, error) {
+	return node.Join(ctx, options(o), token, replace)
+}
+
+func stand(ctx context.Context, dir string, orders io.Reader, answers io.Writer) error {
+	return guard.Run(ctx, guard.Options{DataDir: dir, Orders: orders, Answers: answers})
 }
 
 func runDemo(ctx context.Context, o cli.DemoOptions) error {

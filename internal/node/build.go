@@ -8,6 +8,7 @@ import (
 
 	"github.com/backstay/backstay/internal/base/config"
 	"github.com/backstay/backstay/internal/base/event"
+	"github.com/backstay/backstay/internal/control"
 	"github.com/backstay/backstay/internal/observe/health"
 	"github.com/backstay/backstay/internal/observe/resolve"
 	"github.com/backstay/backstay/internal/observe/telemetry"
@@ -24,7 +25,7 @@ import (
 func build(o Options, self config.Node) *Node {
 	n := &Node{
 		options: o, log: o.Log.With("component", "node"), self: self, started: time.Now(),
-		pools: map[string]*pool.Service{}, serving: map[string]*serving{},
+		pools: map[string]*pool.Service{}, primaries: map[string]control.Route{}, serving: map[string]*serving{},
 	}
 	n.state.Store(api.NodeStarting)
 
@@ -56,6 +57,9 @@ func (n *Node) parts() *group {
 	g.Add("traces", n.tracer.Run)
 	g.Add("resolver", n.resolver.Run)
 	g.Add("health", n.monitor.Run)
+	if n.stateful != nil {
+		g.Add("cluster", n.stateful.Run)
+	}
 	g.Add("admin", api.NewServer(api.Options{
 		Socket: n.options.socket(), System: n, Metrics: n.metrics.Handler(), Version: n.options.Version, Log: n.options.Log.With("component", "api"),
 	}).Run)
@@ -90,7 +94,7 @@ func (n *Node) onEndpoints(service string, endpoints []resolve.Endpoint) {
 		return
 	}
 	if c, ok := snap.Config.Service(service); ok {
-		n.pools[service].Set(*c, n.resolver.Endpoints(service))
+		n.members(*c)
 		n.monitor.Set(n.targets(snap.Config))
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/backstay/backstay/internal/base/config"
 	"github.com/backstay/backstay/internal/base/event"
+	"github.com/backstay/backstay/internal/control"
 	"github.com/backstay/backstay/internal/observe/health"
 	"github.com/backstay/backstay/internal/observe/resolve"
 	"github.com/backstay/backstay/internal/observe/telemetry"
@@ -57,13 +58,15 @@ type Node struct {
 	tcp       *tcpproxy.Server
 	caches    *cache.Set
 	modes     *protect.Modes
+	stateful  *stateful // nil where no service has an engine
 	snapshot  atomic.Pointer[snapshot.Snapshot]
 	state     atomic.Value // api.NodeState
 
 	mu           sync.Mutex // one reload, drain or change of endpoints at a time
 	pools        map[string]*pool.Service
-	serving      map[string]*serving // by listener address
-	certificates *serving            // follows the files of the picture in force
+	primaries    map[string]control.Route // of services with an engine
+	serving      map[string]*serving      // by listener address
+	certificates *serving                 // follows the files of the picture in force
 	inForce      api.ConfigStatus
 }
 
@@ -86,6 +89,9 @@ func Run(ctx context.Context, o Options) error {
 		return fmt.Errorf("event log: %w", err)
 	}
 	n.events.Append(event.Record{Kind: event.NodeStarted, Message: "version " + o.Version + " starts"})
+	if n.stateful, err = newStateful(n, first.config); err != nil {
+		return err
+	}
 	g := n.parts()
 	g.Add("serve", func(ctx context.Context) error { return n.serve(ctx, first) })
 	err = g.Run(ctx)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -85,6 +86,9 @@ func (n *Node) stage(l *loaded) (*staged, error) {
 	if st.node, err = identity(l.config, n.options.Name); err != nil {
 		return nil, err
 	}
+	if err := n.sameEngines(l.config); err != nil {
+		return nil, err
+	}
 	if err := telemetry.CheckAccessLog(l.config.AccessLog); err != nil {
 		return nil, fmt.Errorf("access_log: %w", err)
 	}
@@ -135,12 +139,12 @@ func (n *Node) commit(l *loaded, st *staged) api.Reloaded {
 		members[s.Name] = s.Members
 	}
 	n.resolver.Set(members)
-	for _, s := range l.config.Services {
-		st.pools[s.Name].Set(s, n.resolver.Endpoints(s.Name))
-	}
-	n.caches.Apply(n.cacheOptions(l.config))
 	gone := n.pools
 	n.pools = st.pools
+	for _, s := range l.config.Services {
+		n.members(s)
+	}
+	n.caches.Apply(n.cacheOptions(l.config))
 	n.inheritTLS(old, st.snapshot)
 	n.snapshot.Store(st.snapshot)
 	n.modes.Set(st.snapshot.StagedModes)
@@ -247,4 +251,20 @@ func addresses(c *config.Config) []string {
 		out = append(out, c.Metrics.Listen)
 	}
 	return out
+}
+
+// sameEngines refuses changes of what can be changed only by starting the node again.
+func (n *Node) sameEngines(c *config.Config) error {
+	snap := n.snapshot.Load()
+	if snap == nil {
+		return nil
+	}
+	describe := func(c *config.Config) string {
+		text, _ := json.Marshal([]any{c.Cluster, c.Nodes, c.Store, c.Engines()})
+		return string(text)
+	}
+	if len(c.Engines())+len(snap.Config.Engines()) > 0 && describe(c) != describe(snap.Config) {
+		return errors.New("nodes, store and services with an engine cannot be changed by a reload: start the nodes again, one after the other, a primary's last")
+	}
+	return nil
 }

@@ -49,6 +49,7 @@ const (
 	ServiceUp         = "service.up"          // a member can serve again
 	ServiceSpill      = "service.spill"       // traffic leaves its tier or zone for the next
 	ServiceSpillEnded = "service.spill_ended" // and is back
+	ServicePrimary    = "service.primary"     // clients are sent to another primary, or to none
 	ServiceShedding   = "service.shedding"    // more to do than it can: the least important requests are refused
 	ServiceShed       = "service.shed_ended"  // none are refused any more
 

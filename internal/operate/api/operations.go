@@ -63,6 +63,9 @@ func (s *Server) operations(mux *http.ServeMux) {
 			return nil, problemOf(s.o.System.Degrade(ctx, in.Body.Mode, in.Body.State))
 		})
 	s.events(a)
+	if c, ok := s.o.System.(Cluster); ok {
+		s.cluster(a, c)
+	}
 }
 
 // events streams records as JSON lines.

@@ -21,6 +21,9 @@ type Options struct {
 	Version string
 	Run     func(ctx context.Context, o RunOptions) error
 	Demo    func(ctx context.Context, o DemoOptions) error
+	Init    func(o RunOptions) (said string, err error)
+	Join    func(ctx context.Context, o RunOptions, token string, replace bool) (said string, err error)
+	Guard   func(ctx context.Context, dataDir string, orders io.Reader, answers io.Writer) error
 	In      io.Reader           // standard input when nil
 	Out     io.Writer           // standard output when nil
 	Err     io.Writer           // standard error when nil
@@ -96,9 +99,11 @@ func (a *app) root() *cobra.Command {
 		&cobra.Group{ID: groupNode, Title: "Start:"},
 		&cobra.Group{ID: groupConfig, Title: "Configuration:"},
 		&cobra.Group{ID: groupSteer, Title: "A running node:"},
+		&cobra.Group{ID: groupState, Title: "A service with an engine:"},
 	)
 	for group, commands := range map[string][]*cobra.Command{
-		groupNode:   a.startCommands(),
+		groupNode:   append(a.startCommands(), a.clusterCommands()...),
+		groupState:  a.statefulCommands(),
 		groupConfig: {a.checkCommand(), a.configCommand()},
 		groupSteer:  {a.statusCommand(), a.eventsCommand(), a.reloadCommand(), a.drainCommand(), a.resumeCommand(), a.degradeCommand()},
 		"":          {a.versionCommand(), a.completionCommand(), exitCodesTopic()},
@@ -116,6 +121,7 @@ const (
 	groupNode   = "node"
 	groupConfig = "config"
 	groupSteer  = "steer"
+	groupState  = "stateful"
 )
 
 // client is a client of the node that is meant.

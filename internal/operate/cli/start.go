@@ -53,28 +53,29 @@ func (a *app) runCommand() *cobra.Command {
 			if err := checkLog(cmd, o); err != nil {
 				return err
 			}
-			if o.Config == "" {
-				o.Config = a.Getenv("BACKSTAY_CONFIG")
-			}
-			if o.Config == "" {
-				o.Config = defaultConfig
-			}
-			o.Data = dataDir(o.Data, a.Getenv, os.Geteuid())
+			a.place(&o)
 			o.Socket = socketPath(a.socket, o.Data, a.Getenv)
 			return a.Run(cmd.Context(), o)
 		},
 	}
+	a.placed(c, &o)
 	f := c.Flags()
-	f.StringVarP(&o.Config, "config", "c", "", "`file` with the configuration (default $BACKSTAY_CONFIG, or "+defaultConfig+")")
-	f.StringVar(&o.Node, "node", "", "`name` of this node among the configuration's nodes (default the host name)")
-	f.StringVar(&o.Data, "data", "", "`folder` for what is kept between runs (default $BACKSTAY_DATA, /var/lib/backstay for root, or backstay in $XDG_STATE_HOME)")
 	f.StringVar(&o.Level, "log-level", "info", "least `level` that is logged: debug, info, warn or error")
 	f.StringVar(&o.Format, "log-format", "text", "`format` of the log: text or json")
-	_ = c.MarkFlagFilename("config", "yaml", "yml")
-	_ = c.MarkFlagDirname("data")
 	_ = c.RegisterFlagCompletionFunc("log-level", cobra.FixedCompletions([]string{"debug", "info", "warn", "error"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("log-format", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	return c
+}
+
+// place fills in what the flags left open.
+func (a *app) place(o *RunOptions) {
+	if o.Config == "" {
+		o.Config = a.Getenv("BACKSTAY_CONFIG")
+	}
+	if o.Config == "" {
+		o.Config = defaultConfig
+	}
+	o.Data = dataDir(o.Data, a.Getenv, os.Geteuid())
 }
 
 const defaultConfig = "/etc/backstay/backstay.yaml"

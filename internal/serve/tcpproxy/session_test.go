@@ -352,3 +352,19 @@ func TestEachSessionLeavesALine(t *testing.T) {
 		}
 	}
 }
+
+// The only member restarts: the session waits for it, though nothing tells that it is away but refused connections.
+func TestSessionWaitsForTheOnlyMember(t *testing.T) {
+	address := closedAddress(t)
+	k := start(t, one("", "hold: 10s\nbreaker: off\nretry: {initial: 5ms, max: 20ms}", address))
+	client := k.dial()
+	eventually(t, "the session is held", func() bool { return k.pools["s"].Status().Held == 1 })
+	ln, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	accept(t, ln, func(c net.Conn) { says("hi")(c.(*net.TCPConn)) })
+	if got := read(t, client, 2); got != "hi" {
+		t.Errorf("read %q", got)
+	}
+}

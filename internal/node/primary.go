@@ -1,0 +1,153 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/backstay/backstay/internal/base/config"
+	"github.com/backstay/backstay/internal/base/event"
+	"github.com/backstay/backstay/internal/control"
+	"github.com/backstay/backstay/internal/observe/resolve"
+)
+
+// follow carries what the loop agrees on to this node's own parts: the data plane gets the primary as the service's only
+// member, or none; the guard is told for how long this node's authority lasts; the store's leader is moved off a primary.
+func (s *stateful) follow(ctx context.Context) error {
+	routes := s.control.Routes()
+	last := map[string]control.Route{}
+	ticker := time.NewTicker(s.profile.Heartbeat)
+	defer ticker.Stop()
+	defer s.release()
+	for {
+		changed := routes.Changed()
+		for _, sc := range s.config.Engines() {
+			now := time.Now()
+			r := routes.Route(sc.Name)
+			if !r.Valid(now) {
+				r = control.Route{Service: sc.Name, Epoch: r.Epoch, Hold: r.Hold}
+			}
+			s.guard(sc.Name, r, now)
+			if was, ok := last[sc.Name]; !ok || was.Primary != r.Primary || was.Epoch != r.Epoch || was.Address != r.Address {
+				last[sc.Name] = r
+				s.node.setPrimary(r)
+				s.tell(r)
+			}
+		}
+		s.unburden(ctx, last)
+		select {
+		case <-changed:
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// tell puts a change of route on the event log.
+func (s *stateful) tell(r control.Route) {
+	rec := event.Record{Kind: event.ServicePrimary, Service: r.Service, Member: r.Primary, Fields: map[string]any{"epoch": r.Epoch}}
+	switch {
+	case r.Primary != "":
+		rec.Message = fmt.Sprintf("clients are sent to %s, the primary of epoch %d", r.Primary, r.Epoch)
+	case r.Hold:
+		rec.Message = "clients are held while the primary moves"
+	default:
+		rec.Message = "there is no primary that this node may send clients to; they are held"
+	}
+	s.node.append(rec)
+}
+
+// guard tells the instance's guard for how long this node has authority; none is needed without.
+func (s *stateful) guard(service string, r control.Route, now time.Time) {
+	i := s.engines[service]
+	if i == nil {
+		return
+	}
+	var err error
+	if r.Primary == s.node.self.Name {
+		err = i.guard.Keep(r.Until.Sub(now))
+	} else {
+		err = i.guard.Release()
+	}
+	if err != nil {
+		s.log.Warn("the guard does not listen", "service", service, "error", err)
+	}
+}
+
+func (s *stateful) release() {
+	for _, i := range s.engines {
+		_ = i.guard.Release() // a guard that does not listen has nothing to be told
+	}
+}
+
+// unburden moves the store's leader off a node that is a primary: the death of both at once would cost an election more.
+func (s *stateful) unburden(ctx context.Context, routes map[string]control.Route) {
+	if !s.moved.IsZero() && time.Since(s.moved) < 10*s.profile.StoreElection {
+		return
+	}
+	busy := map[string]bool{}
+	for _, r := range routes {
+		busy[r.Primary] = true
+	}
+	if !busy[s.node.self.Name] || s.store.Leader() != s.node.self.Name {
+		return
+	}
+	for _, node := range s.config.Nodes {
+		if busy[node.Name] || node.Name == s.node.self.Name || !s.hears(node.Name) {
+			continue
+		}
+		s.moved = time.Now()
+		go func() {
+			ctx, cancel := context.WithTimeout(ctx, 5*s.profile.StoreElection)
+			defer cancel()
+			if err := s.store.MoveLeader(ctx, node.Name); err != nil {
+				s.log.Info("the store's leader stays on the primary's node for now", "error", err)
+			}
+		}()
+		return
+	}
+}
+
+// hears says whether another node was heard lately.
+func (s *stateful) hears(node string) bool {
+	c := s.link.Contacts()[node]
+	return c.Broken == "" && time.Since(c.Received) < s.profile.Suspicion
+}
+
+// setPrimary makes the primary the only member of a service; without one its clients are held. Sessions of a former
+// primary are cut at once.
+func (n *Node) setPrimary(r control.Route) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.primaries[r.Service] = r
+	snap := n.snapshot.Load()
+	if snap == nil {
+		return
+	}
+	if c, ok := snap.Config.Service(r.Service); ok && n.pools[r.Service] != nil {
+		n.members(*c)
+	}
+}
+
+// members tells a service's pool whom it consists of: its endpoints, or its primary where it has an engine. The caller holds
+// the mutex.
+func (n *Node) members(c config.Service) {
+	endpoints := n.resolver.Endpoints(c.Name)
+	if c.Engine != nil {
+		endpoints = nil
+		if r := n.primaries[c.Name]; r.Primary != "" {
+			endpoints = []resolve.Endpoint{{Name: r.Primary, Address: r.Address, Weight: 1}}
+		}
+		c = forPrimary(c)
+	}
+	n.pools[c.Name].Set(c, endpoints)
+}
+
+// forPrimary turns off what would take the only member out, or keep a former one in: who is primary is agreed elsewhere.
+func forPrimary(c config.Service) config.Service {
+	c.Outlier.Off, c.Breaker.Off = true, true
+	c.OnMemberDown, c.DrainTimeout = "cut", 0
+	c.Balance.SlowStart = 0
+	return c
+}

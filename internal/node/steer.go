@@ -1,0 +1,75 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/backstay/backstay/internal/control"
+	"github.com/backstay/backstay/internal/decide/failover"
+	"github.com/backstay/backstay/internal/operate/api"
+)
+
+// errStateless is what a node without engines says to those who want to steer one.
+func errStateless() error {
+	return api.Errorf(api.Refused, "no service of this node's configuration has an engine")
+}
+
+// steered gives errors of the loop the kind that people's programs go by.
+func steered(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, control.ErrNoService):
+		return api.Errorf(api.NotFound, "%v", err)
+	case errors.Is(err, control.ErrNoRecord), errors.Is(err, control.ErrWished):
+		return api.Errorf(api.Refused, "%v", err)
+	}
+	return err
+}
+
+// Explain implements api.Cluster.
+func (n *Node) Explain(_ context.Context, service string) (string, error) {
+	if n.stateful == nil {
+		return "", errStateless()
+	}
+	text, err := n.stateful.control.Explain(service)
+	return text, steered(err)
+}
+
+// Wish implements api.Cluster.
+func (n *Node) Wish(ctx context.Context, w api.Wish) error {
+	if n.stateful == nil {
+		return errStateless()
+	}
+	return steered(n.stateful.control.Wish(ctx, w.Service, failover.Wish{Kind: w.Kind, To: w.To, By: "operator on " + n.self.Name}))
+}
+
+// Pause implements api.Cluster.
+func (n *Node) Pause(ctx context.Context, service string, paused bool) error {
+	if n.stateful == nil {
+		return errStateless()
+	}
+	return steered(n.stateful.control.Pause(ctx, service, paused))
+}
+
+// Invite implements api.Cluster.
+func (n *Node) Invite(ctx context.Context, node string, ttl time.Duration) (string, error) {
+	if n.stateful == nil {
+		return "", errStateless()
+	}
+	return n.stateful.invite(ctx, node, ttl)
+}
+
+// Nodes implements api.Cluster.
+func (n *Node) Nodes(ctx context.Context) ([]api.StoreMember, error) {
+	if n.stateful == nil {
+		return nil, errStateless()
+	}
+	members, err := n.stateful.store.Members(ctx)
+	var out []api.StoreMember
+	for _, m := range members {
+		out = append(out, api.StoreMember{Node: m.Node, Address: m.Client, Leader: m.Leader, Learner: m.Learner})
+	}
+	return out, err
+}

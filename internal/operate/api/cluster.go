@@ -1,0 +1,127 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// Cluster is what the API steers of services with an engine and of the nodes' agreement; a System that has them implements
+// it.
+type Cluster interface {
+	// Explain says what is thought of a service, by which rule and from which facts, and what is under way.
+	Explain(ctx context.Context, service string) (string, error)
+	// Wish asks for a change of a service with an engine; the nodes fulfil or refuse it.
+	Wish(ctx context.Context, w Wish) error
+	// Pause takes the automatic hand away from a service, or gives it back.
+	Pause(ctx context.Context, service string, paused bool) error
+	// Invite makes a token by which one node can join.
+	Invite(ctx context.Context, node string, ttl time.Duration) (string, error)
+	// Nodes lists who the store consists of, a line each.
+	Nodes(ctx context.Context) ([]StoreMember, error)
+}
+
+// Wish is what an operator asks of a service with an engine.
+type Wish struct {
+	Service string `json:"service" doc:"Its name"`
+	Kind    string `json:"kind" enum:"switchover,failover,reinit" doc:"switchover moves the primary without loss; failover promotes what is left, although acknowledged writes may be lost; reinit copies a member's data anew"`
+	To      string `json:"to,omitempty" doc:"The node that is meant; the best standby where empty"`
+}
+
+// StoreMember is a node's part of the store.
+type StoreMember struct {
+	Node    string `json:"node" doc:"Its name"`
+	Address string `json:"address" doc:"Where clients of the store reach it"`
+	Leader  bool   `json:"leader" doc:"Whether it leads the store"`
+	Learner bool   `json:"learner" doc:"Whether it is still catching up and has no vote"`
+}
+
+type (
+	ofService struct {
+		Service string `query:"service" required:"true" doc:"Name of the service"`
+	}
+	text    struct{ Text string }
+	wishing struct{ Body Wish }
+	pausing struct {
+		Body struct {
+			Service string `json:"service" doc:"Its name"`
+			Paused  bool   `json:"paused" doc:"Whether nothing is to be done automatically"`
+		}
+	}
+	inviting struct {
+		Body struct {
+			Node string `json:"node,omitempty" doc:"The only node that may use the token; any where empty"`
+			TTL  string `json:"ttl,omitempty" doc:"How long it is good for, such as 1h"`
+		}
+	}
+)
+
+// cluster puts the operations of c on the API.
+func (s *Server) cluster(a huma.API, c Cluster) {
+	huma.Register(a, operation("explain", http.MethodGet, "/v1/explain", "What is thought of a service, by which rule and from which facts"),
+		func(ctx context.Context, in *ofService) (*reply[text], error) {
+			t, err := c.Explain(ctx, in.Service)
+			return answer(text{t}, err)
+		})
+	huma.Register(a, operation("wish", http.MethodPost, "/v1/wish", "Ask for a switchover, a failover, or a member's data to be copied anew"),
+		func(ctx context.Context, in *wishing) (*struct{}, error) { return nil, problemOf(c.Wish(ctx, in.Body)) })
+	huma.Register(a, operation("pause", http.MethodPost, "/v1/pause", "Take the automatic hand away from a service, or give it back"),
+		func(ctx context.Context, in *pausing) (*struct{}, error) {
+			return nil, problemOf(c.Pause(ctx, in.Body.Service, in.Body.Paused))
+		})
+	huma.Register(a, operation("invite", http.MethodPost, "/v1/invite", "Make a token by which one node can join"),
+		func(ctx context.Context, in *inviting) (*reply[text], error) {
+			var ttl time.Duration
+			if in.Body.TTL != "" {
+				var err error
+				if ttl, err = time.ParseDuration(in.Body.TTL); err != nil {
+					return nil, problemOf(Errorf(Invalid, "ttl %q is not a duration such as 1h", in.Body.TTL))
+				}
+			}
+			t, err := c.Invite(ctx, in.Body.Node, ttl)
+			return answer(text{t}, err)
+		})
+	huma.Register(a, operation("nodes", http.MethodGet, "/v1/nodes", "Who the store consists of"),
+		func(ctx context.Context, _ *struct{}) (*reply[[]StoreMember], error) {
+			m, err := c.Nodes(ctx)
+			return answer(m, err)
+		})
+}
+
+var _ Cluster = (*Client)(nil)
+
+// Explain implements Cluster.
+func (c *Client) Explain(ctx context.Context, service string) (string, error) {
+	var t text
+	err := c.call(ctx, http.MethodGet, "/v1/explain?service="+url.QueryEscape(service), nil, &t)
+	return t.Text, err
+}
+
+// Wish implements Cluster.
+func (c *Client) Wish(ctx context.Context, w Wish) error {
+	return c.call(ctx, http.MethodPost, "/v1/wish", w, nil)
+}
+
+// Pause implements Cluster.
+func (c *Client) Pause(ctx context.Context, service string, paused bool) error {
+	return c.call(ctx, http.MethodPost, "/v1/pause", map[string]any{"service": service, "paused": paused}, nil)
+}
+
+// Invite implements Cluster.
+func (c *Client) Invite(ctx context.Context, node string, ttl time.Duration) (string, error) {
+	in := map[string]string{"node": node}
+	if ttl > 0 {
+		in["ttl"] = ttl.String()
+	}
+	var t text
+	err := c.call(ctx, http.MethodPost, "/v1/invite", in, &t)
+	return t.Text, err
+}
+
+// Nodes implements Cluster.
+func (c *Client) Nodes(ctx context.Context) (m []StoreMember, err error) {
+	return m, c.call(ctx, http.MethodGet, "/v1/nodes", nil, &m)
+}

@@ -1,0 +1,229 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/backstay/backstay/internal/operate/api"
+)
+
+// clusterCommands make a cluster and let nodes join it.
+func (a *app) clusterCommands() (commands []*cobra.Command) {
+	if a.Init != nil {
+		commands = append(commands, a.initCommand())
+	}
+	c := &cobra.Command{Use: "cluster", Short: "Let nodes join, and see who they are"}
+	c.AddCommand(a.inviteCommand(), a.nodesCommand())
+	if a.Join != nil {
+		c.AddCommand(a.joinCommand())
+	}
+	return append(commands, c)
+}
+
+// placed adds the flags that say which node is meant.
+func (a *app) placed(c *cobra.Command, o *RunOptions) {
+	f := c.Flags()
+	f.StringVarP(&o.Config, "config", "c", "", "`file` with the configuration (default $BACKSTAY_CONFIG, or "+defaultConfig+")")
+	f.StringVar(&o.Node, "node", "", "`name` of this node among the configuration's nodes (default the host name)")
+	f.StringVar(&o.Data, "data", "", "`folder` for what is kept between runs (default $BACKSTAY_DATA, /var/lib/backstay for root, or backstay in $XDG_STATE_HOME)")
+	_ = c.MarkFlagFilename("config", "yaml", "yml")
+	_ = c.MarkFlagDirname("data")
+}
+
+func (a *app) initCommand() *cobra.Command {
+	var o RunOptions
+	c := &cobra.Command{
+		Use:   "init",
+		Short: "Make this node the first of a cluster",
+		Long: "Makes the cluster's certificate authority and this node's certificate in the data folder. Services with an engine\n" +
+			"need it, once, on the first node. The other nodes join: see `backstay cluster invite`.",
+		Example: "  backstay init --config shop.yaml --node par-1 && backstay run --config shop.yaml --node par-1",
+		Args:    cobra.NoArgs,
+		RunE: func(_ *cobra.Command, _ []string) error {
+			a.place(&o)
+			said, err := a.Init(o)
+			if err == nil {
+				a.printf("%s\n", said)
+			}
+			return err
+		},
+	}
+	a.placed(c, &o)
+	return c
+}
+
+func (a *app) joinCommand() *cobra.Command {
+	var o RunOptions
+	var replace bool
+	c := &cobra.Command{
+		Use:   "join TOKEN",
+		Short: "Get this node its certificate from the cluster that the token names",
+		Long: "The token comes from `backstay cluster invite` on a node that runs. It is good once. Nothing is sent before the other\n" +
+			"side has proven to be of the cluster that the token names.",
+		Example: "  backstay cluster join backstay.x7k2.… --config shop.yaml --node par-2 && backstay run --config shop.yaml --node par-2",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			a.place(&o)
+			ctx, cancel := context.WithTimeout(cmd.Context(), time.Minute)
+			defer cancel()
+			said, err := a.Join(ctx, o, args[0], replace)
+			if err == nil {
+				a.printf("%s\n", said)
+			}
+			return err
+		},
+	}
+	a.placed(c, &o)
+	c.Flags().BoolVar(&replace, "replace", false, "take the place of a node of this name that is lost for good")
+	return c
+}
+
+func (a *app) inviteCommand() *cobra.Command {
+	var node string
+	var ttl durationFlag
+	c := &cobra.Command{
+		Use:   "invite",
+		Short: "Make a token by which one node can join",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := short(cmd.Context())
+			defer cancel()
+			token, err := a.client().Invite(ctx, node, time.Duration(ttl))
+			if err == nil {
+				a.printf("%s\n", token)
+			}
+			return err
+		},
+	}
+	c.Flags().StringVar(&node, "for", "", "`name` of the only node that may use it")
+	c.Flags().Var(&ttl, "ttl", "how long it is good for (default 1h)")
+	return c
+}
+
+func (a *app) nodesCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "nodes",
+		Short: "List the nodes that keep the store",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := short(cmd.Context())
+			defer cancel()
+			nodes, err := a.client().Nodes(ctx)
+			if err != nil {
+				return err
+			}
+			w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(w, "NODE\tADDRESS\tROLE")
+			for _, n := range nodes {
+				role := "member"
+				switch {
+				case n.Leader:
+					role = "leader"
+				case n.Learner:
+					role = "learner"
+				}
+				fmt.Fprintf(w, "%s\t%s\t%s\n", n.Node, n.Address, role)
+			}
+			return w.Flush()
+		},
+	}
+}
+
+// statefulCommands steer services with an engine.
+func (a *app) statefulCommands() []*cobra.Command {
+	explain := &cobra.Command{
+		Use:   "explain SERVICE",
+		Short: "Say what is thought of a service, by which rule and from which facts",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, cancel := short(cmd.Context())
+			defer cancel()
+			text, err := a.client().Explain(ctx, args[0])
+			if err == nil {
+				a.printf("%s\n", strings.TrimRight(text, "\n"))
+			}
+			return err
+		},
+	}
+	commands := []*cobra.Command{
+		explain,
+		a.wishCommand("switchover SERVICE", "switchover", "Move the primary of a service without losing a write", false),
+		a.wishCommand("failover SERVICE", "failover", "Promote what is left of a service, although acknowledged writes may be lost", true),
+		a.reinitCommand(),
+		a.pauseCommand("pause SERVICE", "Take the automatic hand away from a service", true),
+		a.pauseCommand("unpause SERVICE", "Give the automatic hand back", false),
+	}
+	if a.Guard != nil {
+		commands = append(commands, a.guardCommand())
+	}
+	return commands
+}
+
+func (a *app) wishCommand(use, kind, what string, force bool) *cobra.Command {
+	var to string
+	var sure bool
+	c := &cobra.Command{
+		Use: use, Short: what, Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if force && !sure {
+				return usagef(cmd, "acknowledged writes may be lost: say --force if that is meant. `backstay explain %s` says what is missing", args[0])
+			}
+			ctx, cancel := short(cmd.Context())
+			defer cancel()
+			if err := a.client().Wish(ctx, api.Wish{Service: args[0], Kind: kind, To: to}); err != nil {
+				return err
+			}
+			a.printf("%s of %s is asked for; `backstay explain %s` says how it goes\n", kind, args[0], args[0])
+			return nil
+		},
+	}
+	c.Flags().StringVar(&to, "to", "", "`node` that becomes the primary (default the best standby)")
+	if force {
+		c.Flags().BoolVar(&sure, "force", false, "accept that acknowledged writes may be lost")
+	}
+	return c
+}
+
+func (a *app) reinitCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "reinit SERVICE NODE", Short: "Throw a standby's data away and copy it anew", Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, cancel := short(cmd.Context())
+			defer cancel()
+			if err := a.client().Wish(ctx, api.Wish{Service: args[0], Kind: "reinit", To: args[1]}); err != nil {
+				return err
+			}
+			a.printf("%s of %s is copied anew\n", args[0], args[1])
+			return nil
+		},
+	}
+}
+
+func (a *app) pauseCommand(use, what string, paused bool) *cobra.Command {
+	return &cobra.Command{
+		Use: use, Short: what, Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, cancel := short(cmd.Context())
+			defer cancel()
+			return a.client().Pause(ctx, args[0], paused)
+		},
+	}
+}
+
+// guardCommand is the process beside a node that stops its database where the node cannot.
+func (a *app) guardCommand() *cobra.Command {
+	var dir string
+	c := &cobra.Command{
+		Use: "guard", Hidden: true, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.Guard(context.WithoutCancel(cmd.Context()), dir, a.In, a.Out)
+		},
+	}
+	c.Flags().StringVar(&dir, "data-dir", "", "PostgreSQL's data directory")
+	return c
+}

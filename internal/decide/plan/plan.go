@@ -58,8 +58,8 @@ type Step struct {
 
 	Upstream string   `json:"upstream,omitempty"` // node to copy from or follow
 	Mode     string   `json:"mode,omitempty"`     // of Stop
-	Names    []string `json:"names,omitempty"`    // of SetSync: the synchronous set; empty acknowledges without standbys
-	Quorum   int      `json:"quorum,omitempty"`   // of SetSync: how many of them
+	Names    []string `json:"names,omitempty"`    // of SetSync, and of Promote, in force before the first write: the synchronous set; empty acknowledges without standbys
+	Quorum   int      `json:"quorum,omitempty"`   // of SetSync and Promote: how many of them
 	Why      string   `json:"why,omitempty"`      // for people
 }
 

@@ -155,7 +155,9 @@ func (u *unit) takeLease(epoch uint64, now time.Time) {
 		_, err := u.lease.Take(ctx, epoch)
 		return func() {
 			u.taking = false
-			if err != nil {
+			if err == nil {
+				u.storeHeard = time.Now()
+			} else {
 				u.c.o.Log.Debug("lease not taken", "service", u.svc.Name, "epoch", epoch, "error", err)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/backstay/backstay/internal/observe/peer"
 )
@@ -19,8 +20,9 @@ type Linked struct {
 
 // decoded remembers the newest message, so that it is read once.
 type decoded struct {
-	serial  uint64
-	message Message
+	serial   uint64
+	received time.Time
+	message  Message
 }
 
 // NewLinked returns the peers at the other ends of a link, which somebody else runs.
@@ -49,8 +51,8 @@ func (l *Linked) Contacts() map[string]Contact {
 	defer l.mu.Unlock()
 	for node, c := range contacts {
 		d := l.read[node]
-		if c.Serial != d.serial {
-			d = decoded{serial: c.Serial}
+		if c.Serial != d.serial || !c.Received.Equal(d.received) {
+			d = decoded{serial: c.Serial, received: c.Received}
 			if err := json.Unmarshal(c.Message, &d.message); err != nil || d.message.Node != node {
 				l.log.Warn("message of another node cannot be read", "node", node, "says", d.message.Node, "error", err)
 				d.message = Message{}

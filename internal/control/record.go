@@ -14,6 +14,7 @@ import (
 // learnUpdate takes in what the watch brought.
 func (u *unit) learnUpdate(up cluster.Update) {
 	found := false
+	u.storeHeard = time.Now()
 	for _, ch := range up.Changes {
 		if ch.Key != u.key("state") {
 			continue
@@ -111,14 +112,24 @@ func (u *unit) answered(sent time.Time) {
 	}
 }
 
-// storeAnswers says whether the store can be counted on, and if not, since when.
+// storeAnswers says whether the store can be counted on, and if not, since when. A watch that brings news and a lease that
+// is renewed are answers as well.
 func (u *unit) storeAnswers(now time.Time) (bool, time.Duration) {
 	last := u.stateSeen
-	if last.IsZero() {
+	if u.storeHeard.After(last) {
+		last = u.storeHeard
+	}
+	if _, deadline, ok := u.lease.Held(); ok {
+		if sent := deadline.Add(-u.svc.TTL); sent.After(last) { // a margin too early
+			last = sent
+		}
+	}
+	known := !last.IsZero()
+	if !known {
 		last = u.started
 	}
 	away := now.Sub(last)
-	return !u.stateSeen.IsZero() && away <= u.svc.Suspicion+u.svc.Suspicion/2, away
+	return known && away <= u.svc.Suspicion+u.svc.Suspicion/2, away
 }
 
 // write replaces the record, if it is still the one that next was made from.

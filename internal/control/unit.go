@@ -30,15 +30,15 @@ type unit struct {
 	parts   *sync.WaitGroup
 	started time.Time
 
-	known     bool // the store was read
-	state     *failover.State
-	revision  int64
-	stateSeen time.Time // when the last good request to the store was sent
-	awaySince time.Time // since when the store has not answered
-	probing   bool
-	probed    time.Time
-	writing   bool
-	resync    bool // a write has an unknown fate: read before the next
+	known      bool // the store was read
+	state      *failover.State
+	revision   int64
+	stateSeen  time.Time // when the last good request to the store was sent
+	storeHeard time.Time // when its watch last brought something
+	probing    bool
+	probed     time.Time
+	writing    bool
+	resync     bool // a write has an unknown fate: read before the next
 
 	observed    bool
 	observation plan.Observation
@@ -107,7 +107,7 @@ func (u *unit) run(ctx context.Context) {
 	defer parts.Wait()
 	defer cancel()
 	now := time.Now()
-	u.ctx, u.parts, u.started, u.epochSeen, u.awaySince = ctx, &parts, now, now, now
+	u.ctx, u.parts, u.started, u.epochSeen = ctx, &parts, now, now
 	parts.Go(func() { _ = u.lease.Run(ctx) })
 	if u.engine != nil {
 		parts.Go(func() { u.observe(ctx) })

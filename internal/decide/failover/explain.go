@@ -61,6 +61,8 @@ func (v View) describe(name string) string {
 		parts = append(parts, fmt.Sprintf("last heard %v ago", n.Ago.Round(time.Millisecond)))
 	case !n.Report.Observed:
 		parts = append(parts, "no instance to be seen")
+	case o.Empty:
+		parts = append(parts, "without data")
 	default:
 		parts = append(parts, fmt.Sprintf("%s, position %d, timeline %d, epoch %d", o.Role, o.Position, o.Timeline, o.Epoch))
 		if o.Upstream != "" {

@@ -70,7 +70,7 @@ func (f *facts) testimony(r Report) bool {
 		f.trouble = fmt.Sprintf("%s has not been able to write for %v: %s", f.s.Primary, r.Idle.Round(time.Millisecond), o.Problem)
 	case !r.Serving && learned && r.Store:
 		f.trouble = f.s.Primary + " has lost the lease"
-	case !r.Store && r.StoreAway > v.Service.Suspicion && v.Store && f.storeSeenByMajority():
+	case !r.Store && learned && r.StoreAway > v.Service.Suspicion && v.Store && f.storeSeenByMajority():
 		f.trouble = fmt.Sprintf("%s has not reached the store for %v, the others do", f.s.Primary, r.StoreAway.Round(time.Millisecond))
 	default:
 		return false

@@ -106,7 +106,8 @@ func (l *Link) welcome(ctx context.Context, raw net.Conn) (*node, net.Conn, erro
 		}
 	}
 	if err != nil {
-		_ = writeFrame(conn, kindRefusal, []byte(err.Error()))
+		why := []byte(err.Error())
+		_ = writeFrame(conn, kindRefusal, why[:min(len(why), shortFrame)])
 		return nil, nil, err
 	}
 	if err := writeFrame(conn, kindWelcome, nil); err != nil {

@@ -135,9 +135,8 @@ func (l *Link) introduce(ctx context.Context, name string, raw net.Conn) (net.Co
 // evidence says what an error of connect tells about a node: only an answer that nobody is there counts, not silence, a
 // network that fails, or one who answers but is not willing.
 func evidence(err error, name, address string) string {
-	var alert tls.AlertError
 	switch {
-	case errors.As(err, &alert), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return ""
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Sprintf("connection refused by %s (%s)", name, address)

@@ -28,8 +28,8 @@ type Options struct {
 	// certificates are used. Without them connections are plain TCP: for tests and for nodes of one machine.
 	Server func() (*tls.Config, error)
 	Client func(node string) (*tls.Config, error)
-	// Heartbeat is how often the newest message is sent even if it is the same; 200 ms by default. Suspicion is the
-	// silence after which a connection is made anew; 6 heartbeats by default.
+	// Heartbeat is how often messages are sent that are not urgent; without a new one for a quarter more, the same again.
+	// 200 ms by default. Suspicion is the silence after which a connection is made anew; 6 heartbeats by default.
 	Heartbeat, Suspicion time.Duration
 	Log                  *slog.Logger
 }
@@ -84,10 +84,9 @@ func (l *Link) Publish(message []byte, urgent bool) {
 	defer l.mu.Unlock()
 	l.message = message
 	l.serial++
-	if !urgent {
-		return
+	if urgent {
+		l.urgent = l.serial
 	}
-	l.urgent = l.serial
 	for _, n := range l.nodes {
 		signal(n.wake)
 	}

@@ -9,7 +9,7 @@ import (
 type node struct {
 	name    string
 	address string
-	wake    chan struct{} // an urgent message is there to send
+	wake    chan struct{} // a message is there to send
 
 	contact  Contact
 	evidence string   // of the last try to reach it: that nobody is there

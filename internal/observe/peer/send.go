@@ -27,39 +27,81 @@ func (l *Link) send(ctx context.Context, n *node, conn line) error {
 	acks := make(chan int)
 	parts.Go(func() { cancel(readAcks(ctx, conn, acks)) })
 
-	ticker := time.NewTicker(l.o.Heartbeat)
-	defer ticker.Stop()
-	sent, onTheWay, due := uint64(0), 0, true
-	var progress time.Time
+	s := sender{link: l, conn: conn, pace: pacing{heartbeat: l.o.Heartbeat}}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
-		message, serial, urgent := l.newest(sent)
-		if (due || urgent) && onTheWay < window {
-			if onTheWay == 0 {
-				progress = time.Now()
-			}
-			_ = conn.raw.SetWriteDeadline(time.Now().Add(l.o.Suspicion))
-			if err := writeFrame(conn, kindOf(serial, urgent), message); err != nil {
-				return err
-			}
-			sent, due = serial, false
-			onTheWay++
+		wait, err := s.turn(time.Now())
+		if err != nil {
+			return err
 		}
+		timer.Reset(wait)
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case count := <-acks:
-			if onTheWay -= count; onTheWay < 0 {
+			if s.onTheWay -= count; s.onTheWay < 0 {
 				return errGarbage
 			}
-			progress = time.Now()
+			s.progress = time.Now()
 		case <-n.wake:
-		case <-ticker.C:
-			due = true
-			if onTheWay > 0 && time.Since(progress) > l.o.Suspicion {
-				return errStalled
-			}
+		case <-timer.C:
 		}
 	}
+}
+
+// A sender is the state of a connection to a node.
+type sender struct {
+	link     *Link
+	conn     line
+	pace     pacing
+	serial   uint64 // of the last message sent
+	onTheWay int    // messages without an ack
+	progress time.Time
+}
+
+// turn sends what is to be sent now, and returns the time until it is worth asking again.
+func (s *sender) turn(now time.Time) (time.Duration, error) {
+	patience := s.link.o.Suspicion
+	if s.onTheWay > 0 && now.Sub(s.progress) > patience {
+		return 0, errStalled
+	}
+	message, serial, urgent := s.link.newest(s.serial)
+	wait := s.pace.wait(now, serial > s.serial, urgent)
+	if wait > 0 {
+		return wait, nil
+	}
+	if s.onTheWay < window {
+		if s.onTheWay == 0 {
+			s.progress = now
+		}
+		_ = s.conn.raw.SetWriteDeadline(now.Add(patience))
+		if err := writeFrame(s.conn, kindOf(serial, urgent), message); err != nil {
+			return 0, err
+		}
+		s.serial, s.pace.sent = serial, now
+		s.onTheWay++
+	}
+	return s.pace.heartbeat / 2, nil
+}
+
+// A pacing says when to send. One who publishes at every heartbeat is followed without delay; the same message is sent
+// again only when it is a little late, as its successor would else have to wait for the next heartbeat each time.
+type pacing struct {
+	heartbeat time.Duration
+	sent      time.Time
+}
+
+// wait is the time until the next message is to be sent, given what there is to send.
+func (p pacing) wait(now time.Time, fresh, urgent bool) time.Duration {
+	interval := p.heartbeat * 5 / 4
+	if fresh {
+		interval = p.heartbeat * 3 / 4
+	}
+	if urgent {
+		interval = 0
+	}
+	return p.sent.Add(interval).Sub(now)
 }
 
 func kindOf(serial uint64, urgent bool) byte {

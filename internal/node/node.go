@@ -81,7 +81,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(o.Data, 0o700); err != nil {
+	if err := dataFolder(o.Data, first.config); err != nil {
 		return fmt.Errorf("data folder: %w; choose another with --data", err)
 	}
 	n := build(o, self)
@@ -96,6 +96,19 @@ func Run(ctx context.Context, o Options) error {
 	g.Add("serve", func(ctx context.Context) error { return n.serve(ctx, first) })
 	err = g.Run(ctx)
 	return errors.Join(err, n.listeners.Close())
+}
+
+// dataFolder makes the node's folder: nobody else may look into it. An engine's instance may run as another user, who has
+// to get through to its own data.
+func dataFolder(path string, c *config.Config) error {
+	if err := os.MkdirAll(path, 0o700); err != nil || len(c.Engines()) == 0 {
+		return err
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm()&0o011 == 0o011 {
+		return err
+	}
+	return os.Chmod(path, info.Mode().Perm()|0o011)
 }
 
 // serve begins to serve with the first configuration, follows reload signals, and takes leave when ctx ends.

@@ -121,17 +121,30 @@ func (n *Node) serveMetrics(ctx context.Context, ln net.Listener) error {
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
 	stop := context.AfterFunc(ctx, func() { srv.Close() })
 	defer stop()
-	err := srv.Serve(keepOpen{ln})
+	err := srv.Serve(borrowed{ln})
+	borrowed{ln}.wait(time.Time{})
 	if ctx.Err() != nil || errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
 		return nil // told to end, or the socket's owner closed it at the node's end
 	}
 	return err
 }
 
-// keepOpen leaves closing a socket to its owner: another configuration may go on with it.
-type keepOpen struct{ net.Listener }
+// borrowed leaves closing a socket to its owner, as another configuration may go on with it: closing it only ends the wait
+// for a connection, which the server's own Close would else wait for.
+type borrowed struct{ net.Listener }
 
-func (keepOpen) Close() error { return nil }
+// Close implements net.Listener.
+func (b borrowed) Close() error {
+	b.wait(time.Unix(1, 0))
+	return nil
+}
+
+// wait says how long Accept waits; zero is without end.
+func (b borrowed) wait(until time.Time) {
+	if d, ok := b.Listener.(interface{ SetDeadline(time.Time) error }); ok {
+		_ = d.SetDeadline(until) // fails only on a closed socket
+	}
+}
 
 func listenerKind(l config.Listener) string {
 	if l.Kind() == config.HTTP {

@@ -59,12 +59,15 @@ type simNode struct {
 	running bool
 }
 
-func newSim(t *testing.T, svc failover.Service, members, witnesses int) *sim {
+func newSim(t *testing.T, svc failover.Service, members, witnesses int, latency func(from, to string) time.Duration) *sim {
+	if latency == nil {
+		latency = func(string, string) time.Duration { return 500 * time.Microsecond }
+	}
 	s := &sim{
-		t: t, world: fake.NewWorld(fake.Options{}), mesh: NewMesh(), store: cluster.NewMemory(), nodes: map[string]*simNode{},
+		t: t, world: fake.NewWorld(fake.Options{Latency: latency}), mesh: NewMesh(), store: cluster.NewMemory(), nodes: map[string]*simNode{},
 		cut: map[[2]string]bool{}, acked: map[string]bool{}, grants: map[uint64]string{},
 	}
-	s.mesh.Latency = func(string, string) time.Duration { return 500 * time.Microsecond }
+	s.mesh.Latency = latency
 	svc.Name = "db"
 	for i := range members {
 		n := string(rune('a' + i))
@@ -417,12 +420,16 @@ func (s *sim) whole() string {
 	return ""
 }
 
-// settle waits until all is whole; it fails after the limit.
+// settle waits until all is whole and stays so for a while; it fails after the limit.
 func (s *sim) settle(limit time.Duration) {
-	began := time.Now()
+	began, since := time.Now(), time.Time{}
 	why := ""
 	for time.Since(began) < limit {
-		if why = s.whole(); why == "" {
+		if why = s.whole(); why != "" {
+			since = time.Time{}
+		} else if since.IsZero() {
+			since = time.Now()
+		} else if time.Since(since) > time.Second {
 			return
 		}
 		time.Sleep(100 * time.Millisecond)

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -76,7 +77,7 @@ func schedule(t *testing.T, seed uint64) (result tally) {
 			members, witnesses = 2, 1
 		}
 		protection := []string{failover.MaxAvailability, failover.MaxAvailability, failover.MaxProtection, failover.MaxPerformance}[rng.IntN(4)]
-		s = newSim(t, fast(protection), members, witnesses)
+		s = newSim(t, fast(protection), members, witnesses, ways(seed))
 		defer s.end()
 		s.logf("seed %d: %d members, %d witnesses, %s", seed, members, witnesses, protection)
 		s.settle(30 * time.Second)
@@ -86,7 +87,11 @@ func schedule(t *testing.T, seed uint64) (result tally) {
 		s.parts.Go(s.referee)
 		f := &faults{s: s, rng: rng}
 		for range 4 + rng.IntN(12) {
-			time.Sleep(time.Duration(rng.Int64N(int64(1500 * time.Millisecond))))
+			pause := 1500 * time.Millisecond
+			if rng.IntN(3) == 0 { // while what the last one began is under way
+				pause = 150 * time.Millisecond
+			}
+			time.Sleep(time.Duration(rng.Int64N(int64(pause))))
 			f.one()
 			result.faults++
 		}
@@ -113,6 +118,14 @@ func schedule(t *testing.T, seed uint64) (result tally) {
 		result.acked, result.virtual = len(s.acked), time.Since(began)
 	})
 	return result
+}
+
+// ways gives each direction of each link a latency of its own, so that standbys differ in what they have.
+func ways(seed uint64) func(from, to string) time.Duration {
+	return func(from, to string) time.Duration {
+		h := rand.New(rand.NewPCG(seed, uint64(from[0])<<8|uint64(to[0])))
+		return 100*time.Microsecond + time.Duration(h.Int64N(int64(time.Millisecond)<<h.IntN(5)))
+	}
 }
 
 func (s *sim) hasFailed() bool {
@@ -166,7 +179,7 @@ func (f *faults) victim() string {
 func (f *faults) one() {
 	s, n := f.s, f.victim()
 	node := s.nodes[n]
-	switch k := f.rng.IntN(17); k {
+	switch k := f.rng.IntN(20); k {
 	case 0, 1:
 		s.logf("---- the instance of %s is killed", n)
 		s.world.Instance(n).Crash()
@@ -226,12 +239,32 @@ func (f *faults) one() {
 		full := f.rng.IntN(2) == 0
 		s.logf("---- disk of %s full: %t", n, full)
 		s.world.Instance(n).Fill(full)
+	case 17:
+		f.leave(n)
+	case 18, 19: // two at once
+		f.one()
+		f.one()
 	case 16:
 		if !node.isHung() {
 			hung := f.rng.IntN(2) == 0
 			s.logf("---- instance of %s hangs: %t", n, hung)
 			s.world.Instance(n).Hang(hung)
 		}
+	}
+}
+
+// leave lets a node shut down in good order.
+func (f *faults) leave(n string) {
+	s, node := f.s, f.s.nodes[n]
+	if !node.up() || node.isHung() {
+		return
+	}
+	s.logf("---- node %s leaves", n)
+	ctx, cancel := context.WithTimeout(s.ctx, 3*time.Second)
+	defer cancel()
+	_ = node.control.Leave(ctx)
+	if node.up() {
+		node.kill(false)
 	}
 }
 

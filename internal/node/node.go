@@ -84,6 +84,11 @@ func Run(ctx context.Context, o Options) error {
 	if err := dataFolder(o.Data, first.config); err != nil {
 		return fmt.Errorf("data folder: %w; choose another with --data", err)
 	}
+	release, err := own(o.Data)
+	if err != nil {
+		return fmt.Errorf("data folder: %w; choose another with --data", err)
+	}
+	defer release()
 	n := build(o, self)
 	if err := n.events.Open(); err != nil {
 		return fmt.Errorf("event log: %w", err)

@@ -68,6 +68,7 @@ type exchange struct {
 	end       instant       // when the answer had been passed on
 	final     bool          // trying again is no use: that was done
 	timedOut  bool          // the last try got no answer in time
+	hedgedAt  instant       // when the member whose answer counts was asked, where that is not the first one
 	note      string
 	fallback  bool
 	cutShort  bool // the member broke its answer off
@@ -124,7 +125,7 @@ func (e *exchange) reset() {
 	e.tries, e.retrying, e.holdBy = 0, false, 0
 	e.status, e.in, e.out, e.waited, e.headAt = 0, 0, 0, 0, 0
 	e.note, e.fallback, e.begun, e.broken, e.cutShort = "", false, false, false, false
-	e.tryStatus, e.final, e.timedOut = 0, false, false
+	e.tryStatus, e.final, e.timedOut, e.hedgedAt = 0, false, false, 0
 	e.chain.home, e.chain.next, e.chain.to, e.chain.standIn, e.chain.sent, e.chain.body, e.chain.aside = nil, 0, nil, false, false, false, nil
 	e.span, e.trySpan = telemetry.Span{}, telemetry.Span{}
 	e.pumping.reset()

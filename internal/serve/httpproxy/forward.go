@@ -110,6 +110,9 @@ func (e *exchange) try() verdict {
 		err = e.ask1(began, true)
 	}
 	e.headAt = now()
+	if e.hedgedAt != 0 {
+		began, e.hedgedAt = e.hedgedAt, 0 // another member's answer counts
+	}
 	took := time.Duration(e.headAt - began)
 	e.tryStatus = e.response.Status
 	if err != nil {
@@ -146,6 +149,9 @@ func (e *exchange) ask1(began instant, fresh bool) error {
 	}
 	if !first.End {
 		e.startPump()
+	}
+	if e.hedgeable() {
+		return e.receiveHedged(began)
 	}
 	return e.receive(began)
 }

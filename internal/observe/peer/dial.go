@@ -57,8 +57,9 @@ func (l *Link) reach(ctx context.Context, n *node, address string) {
 			failed = 0
 			continue
 		}
-		failed++ // one that hangs up each time is not to be called without end
-		pause(ctx, backoff.Delay(failed))
+		if failed++; failed > 1 { // one that hangs up each time is not to be called without end
+			pause(ctx, backoff.Delay(failed-1))
+		}
 	}
 }
 

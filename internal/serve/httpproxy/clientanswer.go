@@ -118,6 +118,9 @@ func (c *clientConn) flush(more []byte) error {
 	case len(out) == 0 && len(more) == 0:
 		return nil
 	case len(more) == 0:
+		if out = c.sendNow(out); len(out) == 0 {
+			return nil
+		}
 		_, err := c.rw.Write(out)
 		return err
 	case len(out) == 0:
@@ -125,6 +128,19 @@ func (c *clientConn) flush(more []byte) error {
 		return err
 	}
 	return c.writeAll(out, more)
+}
+
+// sendNow writes what the socket takes at once, and returns the rest. It does so only within the socket's own step, which
+// keeps the descriptor from being closed.
+func (c *clientConn) sendNow(out []byte) []byte {
+	if c.fd < 0 {
+		return out
+	}
+	n, err := sendSocket(c.fd, out)
+	if err != nil {
+		return out // an ordinary write tells the error, or waits
+	}
+	return out[n:]
 }
 
 func (c *clientConn) writeAll(parts ...[]byte) error {

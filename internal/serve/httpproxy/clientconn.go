@@ -35,6 +35,7 @@ type clientConn struct {
 	two      atomic.Pointer[http2Conn] // the connection, once the client turned out to speak HTTP/2
 	step     func(fd uintptr) bool
 
+	fd       int // of the socket, within its step; else -1
 	in       window
 	kept     []byte         // the block with the head, while the body is read into another
 	out      []byte         // the answer's head until its first piece comes
@@ -154,6 +155,8 @@ func (c *clientConn) serveSocket() {
 
 // socketStep runs whenever there may be something to read. It reports false to wait for more.
 func (c *clientConn) socketStep(fd uintptr) bool {
+	c.fd = int(fd)
+	defer func() { c.fd = -1 }()
 	for {
 		if c.in.buf == nil {
 			c.in.buf = c.server.buffers.get()

@@ -77,7 +77,7 @@ func (s *Server) survive(c *clientConn) {
 }
 
 func (s *Server) newClientConn(p *port, l *snapshot.HTTPListener, conn net.Conn) *clientConn {
-	c := &clientConn{server: s, port: p, ctx: s.ctx, opened: l.Metrics}
+	c := &clientConn{fd: -1, server: s, port: p, ctx: s.ctx, opened: l.Metrics}
 	c.reset(conn)
 	c.rw = &c.link
 	c.remote, c.local = transport.AddrPort(conn.RemoteAddr()), transport.AddrPort(conn.LocalAddr())

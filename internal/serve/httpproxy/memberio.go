@@ -48,7 +48,7 @@ var errPartial = errors.New("partly written")
 
 func (m *memberConn) roundTripStep(fd uintptr) bool {
 	if !m.wrote {
-		n, err := syscall.Write(int(fd), m.pending)
+		n, err := sendSocket(int(fd), m.pending)
 		if n > 0 {
 			m.sent += int64(n)
 			m.pending = m.pending[n:]
@@ -75,7 +75,7 @@ func (m *memberConn) roundTripStep(fd uintptr) bool {
 // readSocket is read(2) with the end of the stream as io.EOF. wait says that nothing is there yet.
 func readSocket(fd uintptr, p []byte) (n int, wait bool, err error) {
 	for {
-		n, err = syscall.Read(int(fd), p)
+		n, err = recvSocket(int(fd), p)
 		switch {
 		case err == syscall.EINTR:
 			continue

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -102,6 +103,9 @@ func appendHTTP2Head(dst []byte, r *http.Request) []byte {
 		dst = http1.AppendField(dst, "Host", r.Host)
 	}
 	for name, values := range r.Header {
+		if name == "Host" && len(values) == 1 && strings.EqualFold(values[0], r.Host) {
+			continue // it stands for :authority, or says the same
+		}
 		for _, v := range values {
 			dst = http1.AppendField(dst, name, v)
 		}

@@ -12,12 +12,12 @@ import (
 
 // authority says whether this node may act as the primary of the epoch it knows.
 func (u *unit) authority(now time.Time, contacts map[string]Contact) bool {
-	return now.Before(u.authorityUntil(now, contacts))
+	return now.Before(u.authorityUntil(contacts))
 }
 
 // authorityUntil is until when this node may act as the primary: by the lease, or, while the store does not answer, by the
 // word of every other member that it knows of no newer epoch.
-func (u *unit) authorityUntil(now time.Time, contacts map[string]Contact) time.Time {
+func (u *unit) authorityUntil(contacts map[string]Contact) time.Time {
 	if u.state == nil || u.state.Primary != u.c.o.Self && u.state.Elected != u.c.o.Self {
 		return time.Time{}
 	}
@@ -65,7 +65,7 @@ func (u *unit) reflex(v failover.View, contacts map[string]Contact) bool {
 	if u.excused(v) {
 		return false
 	}
-	why := u.whyNoAuthority(v)
+	why := u.whyNoAuthority()
 	if u.hands.busyWith(urgencyReflex) {
 		return true
 	}
@@ -95,7 +95,7 @@ func (u *unit) excused(v failover.View) bool {
 	return u.isPrimary() && u.taking && v.Now.Sub(u.epochSeen) < u.svc.Suspicion && u.lease.View().Epoch == u.state.Epoch
 }
 
-func (u *unit) whyNoAuthority(v failover.View) string {
+func (u *unit) whyNoAuthority() string {
 	switch l := u.lease.View(); {
 	case !u.known:
 		return fmt.Sprintf("the store has not answered for %v since the start", u.svc.TTL)

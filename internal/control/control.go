@@ -37,13 +37,12 @@ type Control struct {
 	routes *Routes
 	units  map[string]*unit
 
-	mu       sync.Mutex
-	seq      uint64
-	sent     map[uint64]time.Time // when own messages were sent, the youngest of them
-	pulse    time.Time            // the last one
-	since    time.Time            // contact is counted from here: the process did not run, or did not listen, before
-	contacts map[string]Contact   // as of the last look
-	leaving  bool
+	mu      sync.Mutex
+	seq     uint64
+	sent    map[uint64]time.Time // when own messages were sent, the youngest of them
+	pulse   time.Time            // the last one
+	since   time.Time            // contact is counted from here: the process did not run, or did not listen, before
+	leaving bool
 }
 
 // New returns a Control that does nothing yet.

@@ -51,19 +51,18 @@ func (h *hands) doing(k markKey) bool {
 		h.next != nil && h.next.urgency == urgencyTask && h.next.task == k
 }
 
-// use gives a job to the hands; what is less urgent is ended for it. It says whether the job was taken.
-func (u *unit) use(j job) bool {
+// use gives a job to the hands; what is less urgent is ended for it.
+func (u *unit) use(j job) {
 	h := &u.hands
 	if h.job == nil {
 		u.begin(j)
-		return true
+		return
 	}
 	if h.job.urgency >= j.urgency || h.next != nil && h.next.urgency >= j.urgency {
-		return false
+		return
 	}
 	h.next = &j
 	h.cancel()
-	return true
 }
 
 func (u *unit) begin(j job) {

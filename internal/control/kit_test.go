@@ -4,9 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -47,13 +45,13 @@ type sim struct {
 }
 
 type simNode struct {
-	s       *sim
-	name    string
-	control *Control
-	cancel  context.CancelFunc
-	done    chan struct{}
+	s      *sim
+	name   string
+	cancel context.CancelFunc
+	done   chan struct{}
 
 	mu      sync.Mutex
+	control *Control
 	hung    chan struct{} // closed when it goes on; nil: it runs
 	dead    chan struct{}
 	running bool
@@ -140,8 +138,11 @@ func (n *simNode) start() {
 		o.Engines["db"] = e
 		parts.Go(func() { _ = e.Run(ctx) })
 	}
-	n.control = New(o)
-	parts.Go(func() { _ = n.control.Run(ctx) })
+	control := New(o)
+	n.mu.Lock()
+	n.control = control
+	n.mu.Unlock()
+	parts.Go(func() { _ = control.Run(ctx) })
 	go func() { parts.Wait(); close(n.done) }()
 }
 
@@ -185,6 +186,13 @@ func (n *simNode) kill(power bool) {
 	n.s.mesh.Kill(n.name, !power)
 	n.cancel()
 	<-n.done
+}
+
+// ctl is the node's control, of its newest process.
+func (n *simNode) ctl() *Control {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.control
 }
 
 func (n *simNode) up() bool {
@@ -280,165 +288,4 @@ func planText(p *failover.Progress) string {
 		return "-"
 	}
 	return fmt.Sprintf("%s %s by %s group %d", p.ID, p.Kind, p.Runner, p.Group)
-}
-
-// client writes through a node's proxy, again and again.
-func (s *sim) client(proxy string, every time.Duration) {
-	for s.ctx.Err() == nil {
-		s.write(proxy)
-		select {
-		case <-time.After(every):
-		case <-s.ctx.Done():
-		}
-	}
-}
-
-// write is one session with one write: the route is looked up, followed, and watched until the answer is back.
-func (s *sim) write(proxy string) bool {
-	n := s.nodes[proxy]
-	if !n.up() || n.isHung() {
-		return false
-	}
-	routes := n.control.Routes()
-	changed := routes.Changed()
-	r := routes.Route("db")
-	if !r.Valid(time.Now()) || !s.linked(proxy, r.Primary) && proxy != r.Primary {
-		return false
-	}
-	ctx, cancel := context.WithTimeout(s.ctx, 2*time.Second)
-	defer cancel()
-	go func() { // the proxy cuts sessions whose route is no more
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-changed:
-			case <-time.After(20 * time.Millisecond):
-			}
-			if n.isHung() {
-				continue
-			}
-			changed = routes.Changed()
-			if now := routes.Route("db"); now.Epoch != r.Epoch || !now.Valid(time.Now()) {
-				cancel()
-				return
-			}
-		}
-	}()
-	s.mu.Lock()
-	s.serial++
-	value := fmt.Sprintf("%s-%d", proxy, s.serial)
-	s.mu.Unlock()
-	in := s.world.Instance(r.Primary)
-	w, err := in.Write(ctx, value)
-	if err != nil {
-		return false
-	}
-	now := routes.Route("db")
-	toClient := now.Valid(time.Now()) && now.Epoch == r.Epoch && !n.isHung() && n.up()
-	s.ack(value, w, toClient)
-	return toClient
-}
-
-// ack checks an acknowledgement against all before it.
-func (s *sim) ack(value string, w fake.Write, toClient bool) {
-	if s.lost && !toClient {
-		return
-	}
-	s.mu.Lock()
-	old, fresh := s.epoch, w.Epoch > s.epoch
-	if !s.ackAt.IsZero() {
-		s.gap = max(s.gap, time.Since(s.ackAt))
-	}
-	s.acked[value], s.ackAt, s.epoch = true, time.Now(), max(s.epoch, w.Epoch)
-	s.mu.Unlock()
-	s.mu.Lock()
-	s.acks = append(s.acks, fmt.Sprintf("%s %s at %d by %s, epoch %d", time.Now().Format("05.0000"), value, w.Position, w.Node, w.Epoch))
-	s.mu.Unlock()
-	if w.Epoch < old {
-		s.fail("%s acknowledged %s at epoch %d after one at epoch %d", w.Node, value, w.Epoch, old)
-	}
-	if fresh {
-		s.logf("first acknowledgement of %s at epoch %d", w.Node, w.Epoch)
-		s.check(w.Node)
-	}
-}
-
-// check says which acknowledged writes an instance does not have.
-func (s *sim) check(node string) {
-	if s.lost {
-		return
-	}
-	s.mu.Lock()
-	acked := slices.Collect(maps.Keys(s.acked))
-	s.mu.Unlock()
-	set := map[string]bool{}
-	for _, v := range s.world.Instance(node).Values() { // after the acknowledgements were collected
-		set[v] = true
-	}
-	missing := slices.DeleteFunc(acked, func(v string) bool { return set[v] })
-	if len(missing) > 0 {
-		slices.Sort(missing)
-		for _, a := range s.acks {
-			if slices.Contains(missing, strings.Fields(a)[1]) {
-				s.logf("lost: %s", a)
-			}
-		}
-		s.fail("%s does not have %d acknowledged writes: %s", node, len(missing), strings.Join(missing, " "))
-	}
-}
-
-// whole says what is missing for everything to be as it should.
-func (s *sim) whole() string {
-	primary := ""
-	for _, name := range s.names {
-		n := s.nodes[name]
-		st := n.control.State("db")
-		if st == nil || st.Primary == "" {
-			return name + " knows no primary"
-		}
-		if primary == "" {
-			primary = st.Primary
-		}
-		r := n.control.Routes().Route("db")
-		switch {
-		case st.Primary != primary:
-			return name + " knows another primary"
-		case st.Plan != nil || len(st.Before) > 0:
-			return name + " knows of a plan: " + planText(st.Plan)
-		case len(st.InLine) != len(s.members)-1:
-			return fmt.Sprintf("in line are %v", st.InLine)
-		case s.svc.Protection != failover.MaxPerformance && len(st.Sync.Names) != len(s.members)-1:
-			return fmt.Sprintf("the set is %s", st.Sync)
-		case !r.Valid(time.Now()) || r.Primary != primary:
-			return fmt.Sprintf("%s has route %+v", name, r)
-		}
-	}
-	if w := s.world.Writers(); !slices.Equal(w, []string{primary}) {
-		return fmt.Sprintf("writers are %v", w)
-	}
-	return ""
-}
-
-// settle waits until all is whole and stays so for a while; it fails after the limit.
-func (s *sim) settle(limit time.Duration) {
-	began, since := time.Now(), time.Time{}
-	why := ""
-	for time.Since(began) < limit {
-		if why = s.whole(); why != "" {
-			since = time.Time{}
-		} else if since.IsZero() {
-			since = time.Now()
-		} else if time.Since(since) > time.Second {
-			return
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	text := ""
-	for _, n := range s.names {
-		e, _ := s.nodes[n].control.Explain("db")
-		text += e
-	}
-	s.logf("%s", text)
-	s.fail("not whole after %v: %s", limit, why)
 }

@@ -50,7 +50,7 @@ func underLoad(s *sim) {
 
 func (s *sim) primary() string {
 	for _, n := range s.names {
-		if st := s.nodes[n].control.State("db"); s.nodes[n].up() && !s.nodes[n].isHung() && st != nil && st.Primary != "" {
+		if st := s.nodes[n].ctl().State("db"); s.nodes[n].up() && !s.nodes[n].isHung() && st != nil && st.Primary != "" {
 			return st.Primary
 		}
 	}
@@ -77,12 +77,12 @@ func TestFaultsCostATimeThatIsBounded(t *testing.T) {
 		{"a standby loses its power", 100 * time.Millisecond, func(s *sim, p string) { s.nodes[s.other(p)].kill(true) }, func(s *sim, p string) { s.nodes[s.other(p)].start() }},
 		{"the store stops", 100 * time.Millisecond, func(s *sim, p string) { s.cutStore() }, func(s *sim, p string) { s.heal() }},
 		{"a switchover", 300 * time.Millisecond, func(s *sim, p string) {
-			if err := s.nodes[p].control.Wish(s.ctx, "db", failover.Wish{Kind: failover.WishSwitchover, To: s.other(p), By: "test"}); err != nil {
+			if err := s.nodes[p].ctl().Wish(s.ctx, "db", failover.Wish{Kind: failover.WishSwitchover, To: s.other(p), By: "test"}); err != nil {
 				s.fail("%v", err)
 			}
 		}, nil},
 		{"the node leaves", 300 * time.Millisecond, func(s *sim, p string) {
-			if err := s.nodes[p].control.Leave(s.ctx); err != nil {
+			if err := s.nodes[p].ctl().Leave(s.ctx); err != nil {
 				s.fail("%v", err)
 			}
 			s.nodes[p].kill(false)

@@ -124,7 +124,7 @@ func (u *unit) ended(k markKey, t failover.Task, out outcome) {
 	m := mark{Mark: failover.Mark{Plan: k.plan, Task: k.task, Epoch: k.epoch}, at: time.Now()}
 	if out.err != nil {
 		m.Error = out.err.Error()
-		u.c.o.Log.Debug("step failed", "service", u.svc.Name, "step", t.Step.String(), "error", out.err)
+		u.c.o.Log.Debug("step failed", "service", u.svc.Name, "step", t.String(), "error", out.err)
 	} else {
 		o := out.observation
 		m.Done, m.Position, m.Timeline, m.SystemID = true, o.Position, o.Timeline, o.SystemID

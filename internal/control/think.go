@@ -229,7 +229,7 @@ func (u *unit) route(v failover.View, contacts map[string]Contact) {
 			r.Address = m.Address
 		}
 		if s.Primary == u.c.o.Self {
-			r.Until = u.authorityUntil(v.Now, contacts)
+			r.Until = u.authorityUntil(contacts)
 		} else if s.Primary != "" {
 			r.Until = u.trustedUntil(contacts)
 		}

@@ -1,0 +1,144 @@
+package control
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/backstay/backstay/internal/decide/failover"
+)
+
+func (s *sim) wish(w failover.Wish) {
+	s.t.Helper()
+	w.By = "ann"
+	for _, n := range s.names {
+		if s.nodes[n].up() {
+			if err := s.nodes[n].ctl().Wish(s.ctx, "db", w); err != nil {
+				s.fail("%v", err)
+			}
+			return
+		}
+	}
+}
+
+func (s *sim) state() failover.State {
+	for _, n := range s.names {
+		if st := s.nodes[n].ctl().State("db"); s.nodes[n].up() && st != nil {
+			return *st
+		}
+	}
+	return failover.State{}
+}
+
+func TestPausedServiceIsLeftAlone(t *testing.T) {
+	tale(t, fast(failover.MaxAvailability), 3, 0, func(s *sim) {
+		underLoad(s)
+		p := s.primary()
+		if err := s.nodes["b"].ctl().Pause(s.ctx, "db", true); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(100 * time.Millisecond)
+		s.world.Instance(p).Crash()
+		time.Sleep(10 * time.Second)
+		if st := s.state(); st.Epoch != 1 || len(s.world.Writers()) != 0 {
+			s.fail("something was done about a paused service: epoch %d, writers %v", st.Epoch, s.world.Writers())
+		}
+		if err := s.nodes["b"].ctl().Pause(s.ctx, "db", false); err != nil {
+			t.Fatal(err)
+		}
+		s.settle(patient)
+		s.check(s.primary())
+	})
+}
+
+func TestLossIsForAPersonToAccept(t *testing.T) {
+	tale(t, fast(failover.MaxAvailability), 3, 0, func(s *sim) {
+		underLoad(s)
+		p := s.primary()
+		s.nodes[p].kill(true)
+		s.nodes["c"].kill(true)
+		time.Sleep(10 * time.Second)
+		if st := s.state(); st.Epoch != 1 || st.Plan != nil {
+			s.fail("a member that may lack writes was on the way to be promoted: %+v", st)
+		}
+		s.lost = true
+		s.wish(failover.Wish{Kind: failover.WishFailover, To: "b"})
+		time.Sleep(5 * time.Second)
+		if st := s.state(); st.Primary != "b" || !strings.Contains(st.History[len(st.History)-1].Outcome, "force") {
+			s.fail("the primary is %q: %v", st.Primary, st.History)
+		}
+		s.nodes[p].start()
+		s.nodes["c"].start()
+		s.settle(patient)
+	})
+}
+
+func TestMemberIsMadeAnew(t *testing.T) {
+	tale(t, fast(failover.MaxAvailability), 3, 0, func(s *sim) {
+		underLoad(s)
+		before := len(s.world.Instance("c").Rescued())
+		s.wish(failover.Wish{Kind: failover.WishReinit, To: "c"})
+		if err := s.nodes["b"].ctl().Wish(s.ctx, "db", failover.Wish{Kind: failover.WishSwitchover}); !errors.Is(err, ErrWished) {
+			s.fail("a second wish was taken: %v", err)
+		}
+		time.Sleep(time.Second)
+		if st := s.state(); len(st.InLine) != 1 {
+			s.fail("in line are %v while c is copied", st.InLine)
+		}
+		s.settle(patient)
+		if st := s.state(); st.Wish != nil || len(s.world.Instance("c").Rescued()) != before {
+			s.fail("wish %v, rescued %v", st.Wish, s.world.Instance("c").Rescued())
+		}
+		s.wish(failover.Wish{Kind: failover.WishReinit, To: s.primary()})
+		time.Sleep(time.Second)
+		if st := s.state(); st.Wish != nil || st.Plan != nil {
+			s.fail("the primary's data cannot be copied from anybody: %+v", st)
+		}
+	})
+}
+
+func TestFailoverLeavesAProof(t *testing.T) {
+	tale(t, fast(failover.MaxProtection), 2, 1, func(s *sim) {
+		underLoad(s)
+		p := s.primary()
+		s.nodes[p].kill(true)
+		time.Sleep(5 * time.Second)
+		st := s.state()
+		proof := st.History[len(st.History)-1]
+		if proof.Kind != failover.PlanFailover || proof.From != p || proof.To != "b" || proof.Epoch != st.Epoch || len(proof.Voters) != 2 ||
+			!strings.Contains(proof.Arithmetic, "R 1 + W 1 > N 1 of [b]") || proof.Positions["b"] == 0 {
+			s.fail("the proof is %+v", proof)
+		}
+		for _, k := range []string{"began", "revoke", "elect", "promoted", "granted"} {
+			if proof.Times[k].IsZero() {
+				s.fail("the proof does not say when it was at %s: %v", k, proof.Times)
+			}
+		}
+		text, err := s.nodes["w1"].ctl().Explain("db")
+		if err != nil || !strings.Contains(text, "nothing acknowledged is lost: R 1 + W 1 > N 1") {
+			s.fail("explained as %q, %v", text, err)
+		}
+		if _, err := s.nodes["w1"].ctl().Explain("other"); !errors.Is(err, ErrNoService) {
+			s.fail("an unknown service: %v", err)
+		}
+		s.nodes[p].start()
+		s.settle(patient)
+	})
+}
+
+// TestFailbackIsNotByItself: who was primary first and is preferred stays a standby when it comes back.
+func TestFailbackIsNotByItself(t *testing.T) {
+	tale(t, fast(failover.MaxAvailability), 3, 0, func(s *sim) {
+		underLoad(s)
+		s.nodes["a"].kill(false)
+		time.Sleep(3 * time.Second)
+		s.nodes["a"].start()
+		s.settle(patient)
+		now := s.state()
+		time.Sleep(time.Minute)
+		if st := s.state(); now.Primary == "a" || st.Primary != now.Primary || st.Epoch != now.Epoch {
+			s.fail("the primary moved from %s to %s", now.Primary, st.Primary)
+		}
+	})
+}

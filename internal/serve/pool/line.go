@@ -81,6 +81,21 @@ func (l *line) enter(ctx context.Context, class int) (p permit, standing time.Du
 	return l.await(ctx, w, wait)
 }
 
+// overtakes says whether somebody waits who is less important than the class.
+func (l *line) overtakes(class int) bool {
+	if class == 0 || l.length.Load() == 0 {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range class {
+		if l.waiters[c].first != nil {
+			return true
+		}
+	}
+	return false
+}
+
 // displace refuses the last of the least important who waits, if that is less important than the class. The caller holds the mutex.
 func (l *line) displace(class int) bool {
 	for c := range class {

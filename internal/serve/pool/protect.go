@@ -72,23 +72,26 @@ func (s *Service) EnterAs(ctx context.Context, t *Ticket) error {
 	if !t.Ranked {
 		t.Priority = resilience.Normal
 	}
-	shed := p.shed.Load()
-	if shed != nil {
-		if err := shed.Admit(t.Priority); err != nil {
-			s.shedOne(shed, t.Priority)
-			return err
-		}
-	}
 	if err := s.enterClient(t); err != nil {
 		s.metrics.Count(telemetry.Limited)
 		return err
 	}
+	shed := p.shed.Load()
+	var refusal error
+	if shed != nil {
+		refusal = shed.Admit(t.Priority)
+	}
 	var standing time.Duration
 	ok := false
 	if p.line.length.Load() == 0 {
-		t.place, ok = s.takePlace()
+		t.place, ok = s.takePlace() // a place that is free is nobody else's loss, whatever the level
 	}
 	if !ok {
+		if refusal != nil && !p.line.overtakes(classOf(t.Priority)) {
+			t.client.Leave(nil)
+			s.shedOne(shed, t.Priority)
+			return refusal
+		}
 		var err error
 		s.metrics.Count(telemetry.Queued)
 		if t.place, standing, err = p.line.enter(ctx, classOf(t.Priority)); err != nil {

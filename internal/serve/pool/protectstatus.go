@@ -37,7 +37,7 @@ func (s *Service) shedStatus() *ShedStatus {
 		return nil
 	}
 	now := shed.Snapshot()
-	st := &ShedStatus{AdmissionLevel: 1 - now.Level, Refused: now.Refused, DelaySeconds: now.Delay.Seconds()}
+	st := &ShedStatus{AdmissionLevel: 1 - now.Level, Refused: s.protect.shedding.refused.Load(), DelaySeconds: now.Delay.Seconds()}
 	if now.Level > 0 {
 		st.Below = border(now)
 	}

@@ -11,7 +11,9 @@ import (
 
 // shedding is what has been told about requests that are refused for being the least important.
 type shedding struct {
-	on    atomic.Bool
+	on      atomic.Bool
+	refused atomic.Uint64
+
 	since time.Time // under the service's mutex, as what follows
 	last  uint64    // refused so far, when looked at last
 	began uint64    // and when it began
@@ -30,6 +32,7 @@ const (
 func (s *Service) shedOne(shed *resilience.Shed, p resilience.Priority) {
 	s.metrics.Shed(classOf(p))
 	d := &s.protect.shedding
+	d.refused.Add(1)
 	if d.on.Load() {
 		return
 	}
@@ -42,7 +45,7 @@ func (s *Service) shedOne(shed *resilience.Shed, p resilience.Priority) {
 	if s.ended {
 		return
 	}
-	d.since, d.last, d.began, d.quiet = time.Now(), now.Refused, now.Refused, 0
+	d.since, d.last, d.began, d.quiet = time.Now(), d.refused.Load(), d.refused.Load(), 0
 	s.record(event.Record{
 		Kind:     event.ServiceShedding,
 		Message:  fmt.Sprintf("Service %s has more to do than it can: requests below priority %s are refused.", s.name, border(now)),
@@ -80,19 +83,19 @@ func (s *Service) lookAtShedding() {
 		now = shed.Snapshot()
 	}
 	d.quiet++
-	if now.Refused != d.last && now.Level >= shedOver {
+	refused := d.refused.Load()
+	if refused != d.last && now.Level >= shedOver {
 		d.quiet = 0
 	}
-	d.last = now.Refused
+	d.last = refused
 	if d.quiet < shedQuiet && shed != nil {
 		d.timer.Reset(shedLook)
 		return
 	}
-	refused := now.Refused - min(d.began, now.Refused)
 	took := time.Since(d.since) - shedQuiet*shedLook
 	s.record(event.Record{
 		Kind: event.ServiceShed, Message: fmt.Sprintf("Service %s keeps up again: no requests are refused.", s.name),
-		Evidence: fmt.Sprintf("%d requests were refused in %s", refused, brief(max(took, 0))),
+		Evidence: fmt.Sprintf("%d requests were refused in %s", refused-d.began, brief(max(took, 0))),
 	})
 	d.on.Store(false)
 }

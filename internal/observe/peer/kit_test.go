@@ -3,9 +3,11 @@ package peer
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -179,4 +181,41 @@ func (p *process) join(t *testing.T, name string) net.Conn {
 		t.Fatalf("not welcome: %c %q, %v", f.kind, f.payload, err)
 	}
 	return c
+}
+
+// A proxy passes connections on until they are cut.
+type proxy struct {
+	address  string
+	accepted atomic.Int64
+	conns    chan net.Conn
+}
+
+func newProxy(t *testing.T, to string) *proxy {
+	p := &proxy{conns: make(chan net.Conn, 64)}
+	p.address = mute(t, func(c net.Conn) {
+		p.accepted.Add(1)
+		out, err := net.Dial("tcp", to)
+		if err != nil {
+			c.Close()
+			return
+		}
+		p.conns <- c
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_, _ = io.Copy(c, out)
+			c.Close()
+		}()
+		_, _ = io.Copy(out, c)
+		out.Close()
+		<-done
+	})
+	return p
+}
+
+// cut resets the connection that was made last.
+func (p *proxy) cut() {
+	c := <-p.conns
+	_ = c.(*net.TCPConn).SetLinger(0)
+	c.Close()
 }

@@ -92,11 +92,21 @@ func (l *Link) Publish(message []byte, urgent bool) {
 	}
 }
 
-// newest returns the message to send to one that was sent the message with serial sent.
-func (l *Link) newest(sent uint64) (message []byte, serial uint64, urgent bool) {
+// A letter is the newest message.
+type letter struct {
+	message       []byte
+	serial        uint64
+	fresh, urgent bool // to one that was sent the message before
+}
+
+// newest returns what to send to a node that was sent the message with serial sent; errRemoved.
+func (l *Link) newest(n *node, sent uint64) (letter, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.message, l.serial, l.urgent > sent
+	if l.nodes[n.name] != n {
+		return letter{}, errRemoved
+	}
+	return letter{l.message, l.serial, l.serial > sent, l.urgent > sent}, nil
 }
 
 // Contacts returns what is known of each of the other nodes.

@@ -3,7 +3,6 @@ package peer
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"net"
 	"slices"
 	"strings"
@@ -68,7 +67,7 @@ func TestPacing(t *testing.T) {
 		{true, false, 75 * time.Millisecond},
 		{true, true, 0},
 	} {
-		if got := p.wait(now, c.fresh, c.urgent); got != c.want {
+		if got := p.wait(now, letter{fresh: c.fresh, urgent: c.urgent}); got != c.want {
 			t.Errorf("%+v: %v", c, got)
 		}
 	}
@@ -312,8 +311,8 @@ func TestPublishNeverBlocks(t *testing.T) {
 		for i := range 1000 { // nobody runs it
 			l.Publish(fmt.Append(nil, i), i%2 == 0)
 		}
-		if m, serial, urgent := l.newest(0); string(m) != "999" || serial != 1000 || !urgent {
-			t.Errorf("newest: %s %d %v", m, serial, urgent)
+		if m, err := l.newest(l.nodes["b"], 0); err != nil || string(m.message) != "999" || m.serial != 1000 || !m.urgent {
+			t.Errorf("newest: %+v, %v", m, err)
 		}
 	})
 }
@@ -323,41 +322,4 @@ func TestRunNeedsItsAddress(t *testing.T) {
 	if err := New(Options{Self: "b", Listen: a.address}).Run(t.Context()); err == nil {
 		t.Error("two listen at one address")
 	}
-}
-
-// A proxy passes connections on until they are cut.
-type proxy struct {
-	address  string
-	accepted atomic.Int64
-	conns    chan net.Conn
-}
-
-func newProxy(t *testing.T, to string) *proxy {
-	p := &proxy{conns: make(chan net.Conn, 64)}
-	p.address = mute(t, func(c net.Conn) {
-		p.accepted.Add(1)
-		out, err := net.Dial("tcp", to)
-		if err != nil {
-			c.Close()
-			return
-		}
-		p.conns <- c
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			_, _ = io.Copy(c, out)
-			c.Close()
-		}()
-		_, _ = io.Copy(out, c)
-		out.Close()
-		<-done
-	})
-	return p
-}
-
-// cut resets the connection that was made last.
-func (p *proxy) cut() {
-	c := <-p.conns
-	_ = c.(*net.TCPConn).SetLinger(0)
-	c.Close()
 }

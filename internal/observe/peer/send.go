@@ -12,7 +12,10 @@ import (
 // window bounds the messages on the way: what a node that hung has to read when it wakes.
 const window = 4
 
-var errStalled = errors.New("it takes no messages any more")
+var (
+	errStalled = errors.New("it takes no messages any more")
+	errRemoved = errors.New("it is no longer one of the nodes")
+)
 
 // send sends the newest message on a connection, every heartbeat and whenever one is urgent, until the connection fails
 // or ctx ends. It closes the connection.
@@ -27,7 +30,7 @@ func (l *Link) send(ctx context.Context, n *node, conn line) error {
 	acks := make(chan int)
 	parts.Go(func() { cancel(readAcks(ctx, conn, acks)) })
 
-	s := sender{link: l, conn: conn, pace: pacing{heartbeat: l.o.Heartbeat}}
+	s := sender{link: l, node: n, conn: conn, pace: pacing{heartbeat: l.o.Heartbeat}}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -53,6 +56,7 @@ func (l *Link) send(ctx context.Context, n *node, conn line) error {
 // A sender is the state of a connection to a node.
 type sender struct {
 	link     *Link
+	node     *node
 	conn     line
 	pace     pacing
 	serial   uint64 // of the last message sent
@@ -66,9 +70,11 @@ func (s *sender) turn(now time.Time) (time.Duration, error) {
 	if s.onTheWay > 0 && now.Sub(s.progress) > patience {
 		return 0, errStalled
 	}
-	message, serial, urgent := s.link.newest(s.serial)
-	wait := s.pace.wait(now, serial > s.serial, urgent)
-	if wait > 0 {
+	m, err := s.link.newest(s.node, s.serial)
+	if err != nil {
+		return 0, err
+	}
+	if wait := s.pace.wait(now, m); wait > 0 {
 		return wait, nil
 	}
 	if s.onTheWay < window {
@@ -76,10 +82,10 @@ func (s *sender) turn(now time.Time) (time.Duration, error) {
 			s.progress = now
 		}
 		_ = s.conn.raw.SetWriteDeadline(now.Add(patience))
-		if err := writeFrame(s.conn, kindOf(serial, urgent), message); err != nil {
+		if err := writeFrame(s.conn, m.kind(), m.message); err != nil {
 			return 0, err
 		}
-		s.serial, s.pace.sent = serial, now
+		s.serial, s.pace.sent = m.serial, now
 		s.onTheWay++
 	}
 	return s.pace.heartbeat / 2, nil
@@ -93,22 +99,22 @@ type pacing struct {
 }
 
 // wait is the time until the next message is to be sent, given what there is to send.
-func (p pacing) wait(now time.Time, fresh, urgent bool) time.Duration {
+func (p pacing) wait(now time.Time, m letter) time.Duration {
 	interval := p.heartbeat * 5 / 4
-	if fresh {
-		interval = p.heartbeat * 3 / 4
-	}
-	if urgent {
+	switch {
+	case m.urgent:
 		interval = 0
+	case m.fresh:
+		interval = p.heartbeat * 3 / 4
 	}
 	return p.sent.Add(interval).Sub(now)
 }
 
-func kindOf(serial uint64, urgent bool) byte {
+func (m letter) kind() byte {
 	switch {
-	case serial == 0:
+	case m.serial == 0:
 		return kindIdle
-	case urgent:
+	case m.urgent:
 		return kindUrgent
 	default:
 		return kindMessage

@@ -10,8 +10,12 @@ TOOL    := $(GO) tool -modfile=tools/go.mod
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: build ## start the demo: a minute of faults in front of real processes, and a verdict
+run: build ## start the demo: a minute of faults in front of real processes, and a verdict (run-postgres: with PostgreSQL)
 	bin/backstay demo $(ARGS)
+
+run-postgres: build ## start the other demo: three nodes keep PostgreSQL up while it is killed; every write is accounted for
+	@scripts/setup demo
+	bin/backstay demo --postgres $(ARGS)
 
 test: setup-test ## everything CI runs: unit tests with the race detector, end-to-end tests, short fuzzing
 	scripts/test
@@ -59,5 +63,5 @@ clean: ## remove what was built
 setup-test:
 	@scripts/setup test
 
-.PHONY: sim bench-lib help run test check build e2e h2spec cache-tests fuzz bench-http bench generate clean setup-test FORCE
+.PHONY: sim bench-lib help run run-postgres test check build e2e h2spec cache-tests fuzz bench-http bench generate clean setup-test FORCE
 FORCE:

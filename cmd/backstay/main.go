@@ -50,7 +50,9 @@ func stand(ctx context.Context, dir string, orders io.Reader, answers io.Writer)
 }
 
 func runDemo(ctx context.Context, o cli.DemoOptions) error {
-	return demo.Run(ctx, demo.Options{
-		Keep: o.Keep, Plain: o.Plain, Length: time.Duration(o.Seconds) * time.Second, Listen: o.Listen, Out: os.Stdout,
-	})
+	d := demo.Options{Keep: o.Keep, Plain: o.Plain, Length: time.Duration(o.Seconds) * time.Second, Listen: o.Listen, Out: os.Stdout}
+	if o.Postgres {
+		return demo.RunPostgres(ctx, d)
+	}
+	return demo.Run(ctx, d)
 }

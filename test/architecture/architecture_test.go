@@ -40,7 +40,7 @@ var owners = map[string][]string{
 	"golang.org/x/sys":               {"internal/serve/transport", "internal/serve/httpproxy", "internal/serve/tcpproxy", "internal/node"},
 	"go.etcd.io":                     {"internal/cluster"},
 	"go.uber.org/zap":                {"internal/cluster"},
-	"github.com/jackc/pgx":           {"internal/act/postgres"},
+	"github.com/jackc/pgx":           {"internal/act/postgres", "internal/operate/demo"},
 	"github.com/danielgtaylor/huma":  {"internal/operate/api"},
 	"github.com/spf13/cobra":         {"internal/operate/cli"},
 	"golang.org/x/term":              {"internal/operate/cli", "internal/operate/demo"},

@@ -23,10 +23,11 @@ type RunOptions struct {
 
 // DemoOptions is what `backstay demo` was told.
 type DemoOptions struct {
-	Keep    bool   // stay up after the verdict
-	Plain   bool   // lines instead of a live view
-	Seconds int    // length of the demonstration
-	Listen  string // address clients use
+	Postgres bool   // three nodes that keep PostgreSQL up, instead of web servers behind one
+	Keep     bool   // stay up after the verdict
+	Plain    bool   // lines instead of a live view
+	Seconds  int    // length of the demonstration; 0 for the usual one
+	Listen   string // address clients use
 }
 
 // startCommands are run and demo, where there is a function for them.
@@ -108,19 +109,27 @@ func (a *app) demoCommand() *cobra.Command {
 		Use:   "demo",
 		Short: "See members being killed, hung and slowed, and clients not noticing",
 		Long: "Starts sample members as processes of their own, a node in front of them and steady traffic; then kills, hangs\n" +
-			"and slows members in turn, and ends with a verdict. Everything runs on this machine and is cleaned up.",
+			"and slows members in turn, and ends with a verdict. With --postgres three nodes keep a PostgreSQL up that is moved\n" +
+			"and killed while clients write, and every write is accounted for. Everything runs on this machine and is cleaned up.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.Seconds < 1 {
 				return usagef(cmd, "--seconds %d: it is at least 1", o.Seconds)
 			}
+			if o.Postgres && cmd.Flags().Changed("listen") {
+				return usagef(cmd, "--listen is not for --postgres, whose nodes choose addresses of their own")
+			}
+			if o.Postgres && !cmd.Flags().Changed("seconds") {
+				o.Seconds = 0
+			}
 			return a.Demo(cmd.Context(), o)
 		},
 	}
 	f := c.Flags()
+	f.BoolVar(&o.Postgres, "postgres", false, "three nodes that keep PostgreSQL up, which has to be installed")
 	f.BoolVar(&o.Keep, "keep", false, "stay up after the verdict, until ^C")
 	f.BoolVar(&o.Plain, "plain", false, "print lines instead of a live view")
-	f.IntVar(&o.Seconds, "seconds", 60, "`length` of the demonstration")
+	f.IntVar(&o.Seconds, "seconds", 60, "`length` of the demonstration; 75 with --postgres, unless told otherwise")
 	f.StringVar(&o.Listen, "listen", "127.0.0.1:8080", "`address` clients use")
 	return c
 }

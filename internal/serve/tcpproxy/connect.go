@@ -190,7 +190,7 @@ func (v *session) greet(ctx context.Context, m *pool.Member, side *memberSide) e
 		}
 		_ = side.socket.SetWriteDeadline(time.Time{})
 	}
-	if v.service.TLS == nil {
+	if v.service.TLS == nil || v.passing() {
 		return nil
 	}
 	cfg := v.service.TLS.Clone()

@@ -70,19 +70,22 @@ func (v *session) open(ctx context.Context) (telemetry.Refusal, error) {
 		if err := v.handshake(ctx); err != nil {
 			return refusal(err, telemetry.RefusedTLS), err
 		}
-	case len(l.SNI) > 0:
+	case v.passing():
 		if err := v.peekName(ctx); err != nil {
 			return refusal(err, telemetry.RefusedBadRequest), err
 		}
 	}
 	if v.service = l.ServiceFor(v.name); v.service == nil {
-		if l.TLS == nil && len(l.SNI) > 0 {
+		if v.passing() {
 			sayUnrecognized(v.socket)
 		}
 		return telemetry.RefusedNoRoute, fmt.Errorf("no service for the name %q", v.name)
 	}
 	return 0, nil
 }
+
+// passing says that the client's TLS is the member's to open, and needs none around it.
+func (v *session) passing() bool { return v.listener.TLS == nil && len(v.listener.SNI) > 0 }
 
 func refusal(err error, otherwise telemetry.Refusal) telemetry.Refusal {
 	if transport.Reason(err) == "timeout" {

@@ -22,6 +22,9 @@ var (
 	ErrNotRunning = errors.New("the instance does not run")
 	// ErrRole says that the step is not for an instance of this role, such as SetSync on a standby.
 	ErrRole = errors.New("the step is not for an instance of this role")
+	// ErrUnsupported says that the engine cannot promise what is asked, such as acknowledgements that wait for standbys where
+	// replication is asynchronous. Nothing was done.
+	ErrUnsupported = errors.New("the engine cannot promise this")
 	// ErrUnknown says that the engine does not know the step.
 	ErrUnknown = errors.New("the engine does not know this step")
 )

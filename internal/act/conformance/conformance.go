@@ -41,6 +41,9 @@ type Options struct {
 	New func(t *testing.T) Lab
 	// Patience is how long anything may take; 20 s where zero.
 	Patience time.Duration
+	// Asynchronous says that the engine's writes never wait for standbys: it has to refuse a synchronous set
+	// (act.ErrUnsupported), and everything else holds as well.
+	Asynchronous bool
 	// Rescues says that what Rewind gives up can be read back afterwards; nil where the engine keeps nothing.
 	Rescues func(t *testing.T, lab Lab, node, value string)
 }

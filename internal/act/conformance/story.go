@@ -40,6 +40,10 @@ func (s *story) clone() {
 }
 
 func (s *story) sync() {
+	if s.o.Asynchronous {
+		s.async()
+		return
+	}
 	s.do("a", plan.Step{Kind: plan.SetSync, Epoch: 1, Names: []string{"b", "c"}, Quorum: 1})
 	s.sees("a", "the set is in force", func(o plan.Observation) bool {
 		return o.SyncQuorum == 1 && slices.Equal(o.SyncNames, []string{"b", "c"}) && len(o.Standbys) == 2 && o.Standbys[0].Sync && o.Standbys[1].Sync
@@ -65,6 +69,26 @@ func (s *story) sync() {
 	s.do("a", plan.Step{Kind: plan.Checkpoint, Epoch: 1})
 }
 
+// async is sync with an engine that cannot wait for standbys, and must not pretend that it does.
+func (s *story) async() {
+	s.refused(act.ErrUnsupported, "a", plan.Step{Kind: plan.SetSync, Epoch: 1, Names: []string{"b", "c"}, Quorum: 1})
+	s.do("a", plan.Step{Kind: plan.SetSync, Epoch: 1})
+	for _, n := range []string{"c", "b"} {
+		s.do(n, plan.Step{Kind: plan.Stop, Epoch: 1, Mode: plan.Fast})
+		s.write("a", "without "+n)
+	}
+	began := time.Now()
+	s.sees("a", "it goes on without standbys", func(o plan.Observation) bool {
+		return o.Writable && o.LastWrite.After(began) && o.Problem == "" && len(o.Standbys) == 0
+	})
+	for _, n := range []string{"b", "c"} {
+		s.do(n, plan.Step{Kind: plan.Start, Epoch: 1})
+		s.sees(n, "it streams again", func(o plan.Observation) bool { return o.Streaming })
+		s.has(n)
+	}
+	s.do("a", plan.Step{Kind: plan.Checkpoint, Epoch: 1})
+}
+
 func (s *story) refusals() {
 	s.refused(act.ErrNotFenced, "b", plan.Step{Kind: plan.Promote, Epoch: 1})
 	s.refused(act.ErrRole, "a", plan.Step{Kind: plan.Follow, Epoch: 1, Upstream: "b"})
@@ -79,6 +103,20 @@ func (s *story) refusals() {
 		}
 	}
 	s.refused(act.ErrNotFenced, "b", plan.Step{Kind: plan.Promote, Epoch: 3})
+	s.behindFence()
+	s.do("b", plan.Step{Kind: plan.Follow, Epoch: 3, Upstream: "a"})
+	s.has("b")
+}
+
+func (s *story) behindFence() {
+	if s.o.Asynchronous {
+		s.write("a", "behind the fence")
+		s.has("c")
+		if vs, err := s.lab.Values(s.ctx, "b"); err != nil || slices.Contains(vs, "behind the fence") {
+			s.t.Fatalf("the fenced b has %v %v", vs, err)
+		}
+		return
+	}
 	// The fenced one confirms nothing: with it alone in the set nothing is acknowledged.
 	s.do("a", plan.Step{Kind: plan.SetSync, Epoch: 1, Names: []string{"b"}, Quorum: 1})
 	ctx, cancel := context.WithTimeout(s.ctx, time.Second)
@@ -87,8 +125,6 @@ func (s *story) refusals() {
 		s.t.Fatal("a fenced standby confirmed a write")
 	}
 	s.do("a", plan.Step{Kind: plan.SetSync, Epoch: 1, Names: []string{"c"}, Quorum: 1})
-	s.do("b", plan.Step{Kind: plan.Follow, Epoch: 3, Upstream: "a"})
-	s.has("b")
 }
 
 func (s *story) switchover() {
@@ -104,7 +140,9 @@ func (s *story) switchover() {
 	s.t.Logf("demote, fence, promote, first write: %v", time.Since(began).Round(time.Millisecond))
 	s.do("a", plan.Step{Kind: plan.Follow, Epoch: 4, Upstream: "b"})
 	s.do("c", plan.Step{Kind: plan.Follow, Epoch: 4, Upstream: "b"})
-	s.do("b", plan.Step{Kind: plan.SetSync, Epoch: 4, Names: []string{"a", "c"}, Quorum: 1})
+	if !s.o.Asynchronous {
+		s.do("b", plan.Step{Kind: plan.SetSync, Epoch: 4, Names: []string{"a", "c"}, Quorum: 1})
+	}
 	s.write("b", "with the old primary as standby")
 	s.has("a")
 	s.has("c")
@@ -127,9 +165,13 @@ func (s *story) failover() {
 	if s.look("c").Position > s.look("a").Position {
 		winner, other = "c", "a"
 	}
-	s.do(winner, plan.Step{Kind: plan.Promote, Epoch: 5, Names: []string{other}, Quorum: 1})
+	names, quorum := []string{other}, 1
+	if s.o.Asynchronous {
+		names, quorum = nil, 0
+	}
+	s.do(winner, plan.Step{Kind: plan.Promote, Epoch: 5, Names: names, Quorum: quorum})
 	s.sees(winner, "the set of the step is in force from the first write", func(o plan.Observation) bool {
-		return o.Writable && o.SyncQuorum == 1 && slices.Equal(o.SyncNames, []string{other})
+		return o.Writable && o.SyncQuorum == quorum && slices.Equal(o.SyncNames, names)
 	})
 	s.do(other, plan.Step{Kind: plan.Follow, Epoch: 5, Upstream: winner})
 	s.write(winner, "after the failover")

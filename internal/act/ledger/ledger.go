@@ -1,0 +1,240 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/backstay/backstay/internal/act"
+	"github.com/backstay/backstay/internal/decide/plan"
+)
+
+// ErrClosed says that the node is stopping.
+var ErrClosed = errors.New("the node is stopping")
+
+// ErrCopying refuses what needs whole data.
+var ErrCopying = errors.New("its data was being replaced and that is not finished: clone it")
+
+// A Condition is what an engine says of its instance before a step is let through.
+type Condition struct{ Empty, Running bool }
+
+// Options are what a ledger needs of its engine.
+type Options struct {
+	Node string
+	Path string // of the file; its folder exists when Open is called
+	// Condition looks at the instance, without asking it.
+	Condition func() Condition
+	// Abandon stops the instance at once: for a fence that cannot be written down.
+	Abandon func(ctx context.Context)
+	// Changed is called after each step.
+	Changed func()
+	Log     *slog.Logger
+}
+
+// A Ledger lets one step at a time through. Use New, then Open.
+type Ledger struct {
+	o    Options
+	turn chan struct{}
+	file sync.Mutex // one change of the file at a time
+
+	mu     sync.Mutex
+	st     State
+	open   bool
+	closed bool
+	step   *underway // nil when none is
+	busy   string
+}
+
+// An underway step gives way to one of a newer epoch.
+type underway struct {
+	epoch  uint64
+	cancel context.CancelCauseFunc
+}
+
+// New returns a ledger that has read nothing yet.
+func New(o Options) *Ledger {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Ledger{o: o, turn: make(chan struct{}, 1)}
+}
+
+// Open reads the state, once.
+func (l *Ledger) Open() error {
+	l.file.Lock()
+	defer l.file.Unlock()
+	l.mu.Lock()
+	open := l.open
+	l.mu.Unlock()
+	if open {
+		return nil
+	}
+	st, err := load(l.o.Path)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	l.st, l.open = st, true
+	l.mu.Unlock()
+	return nil
+}
+
+// State returns the facts as they are on disk.
+func (l *Ledger) State() State {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.st
+}
+
+// Update changes the facts, on disk before in memory.
+func (l *Ledger) Update(change func(*State)) error {
+	l.file.Lock()
+	defer l.file.Unlock()
+	before := l.State()
+	st := before
+	if change(&st); st == before {
+		return nil
+	}
+	text, err := json.MarshalIndent(st, "", " ")
+	if err == nil {
+		err = Write(l.o.Path, append(text, '\n'))
+	}
+	if err != nil {
+		return fmt.Errorf("persist epoch %d: %w", st.Epoch, err)
+	}
+	l.mu.Lock()
+	l.st = st
+	l.mu.Unlock()
+	return nil
+}
+
+// Busy names the step under way, with its progress; SetBusy changes it.
+func (l *Ledger) Busy() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.busy
+}
+
+// SetBusy says how far the step under way is.
+func (l *Ledger) SetBusy(what string) {
+	l.mu.Lock()
+	l.busy = what
+	l.mu.Unlock()
+}
+
+// Stale refuses a step of an older epoch; for Done, where nothing is let through.
+func (l *Ledger) Stale(s plan.Step) error {
+	if err := l.stale(s); err != nil {
+		return fmt.Errorf("%s: %w", s, err)
+	}
+	return nil
+}
+
+func (l *Ledger) stale(s plan.Step) error {
+	if !slices.Contains(plan.EngineKinds, s.Kind) {
+		return act.ErrUnknown
+	}
+	if st := l.State(); s.Epoch < st.Epoch {
+		return fmt.Errorf("it has epoch %d: %w", st.Epoch, act.ErrStale)
+	}
+	return nil
+}
+
+// Do lets a step through to perform, when its turn has come. One of a newer epoch ends what an older one is still busy with:
+// perform has to heed its ctx.
+func (l *Ledger) Do(ctx context.Context, s plan.Step, perform func(ctx context.Context, s plan.Step) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if err := l.takeTurn(ctx, s); err != nil {
+		return fmt.Errorf("%s: %w", s, err)
+	}
+	defer l.passTurn()
+	l.mu.Lock()
+	l.step = &underway{s.Epoch, cancel}
+	closed := l.closed
+	l.mu.Unlock()
+	if closed {
+		return fmt.Errorf("%s: %w", s, ErrClosed)
+	}
+	if err := l.admit(s); err != nil {
+		if s.Kind == plan.Fence && !errors.Is(err, act.ErrStale) { // what cannot be promised can still be done
+			l.o.Abandon(ctx)
+			err = fmt.Errorf("the instance was stopped, but is not fenced: %w", err)
+		}
+		return fmt.Errorf("%s: %w", s, err)
+	}
+	l.SetBusy(string(s.Kind))
+	defer l.SetBusy("")
+	began := time.Now()
+	err := perform(ctx, s)
+	if err != nil && errors.Is(context.Cause(ctx), act.ErrStale) {
+		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
+	}
+	if err == nil {
+		err = l.hold(s)
+	}
+	l.o.Changed()
+	l.o.Log.Debug("step", "step", s.String(), "took", time.Since(began), "error", err)
+	if err != nil {
+		return fmt.Errorf("%s: %w", s, err)
+	}
+	return nil
+}
+
+// hold shows the step's epoch where the step has made it good.
+func (l *Ledger) hold(s plan.Step) error {
+	switch s.Kind {
+	case plan.Create, plan.Clone, plan.Promote, plan.Demote, plan.Follow, plan.Rewind, plan.Fence:
+		return l.Update(func(st *State) { st.Held = s.Epoch })
+	}
+	return nil
+}
+
+func (l *Ledger) takeTurn(ctx context.Context, s plan.Step) error {
+	for {
+		l.mu.Lock()
+		closed := l.closed
+		if l.step != nil && l.step.epoch < s.Epoch {
+			l.step.cancel(act.ErrStale)
+		}
+		l.mu.Unlock()
+		if closed {
+			return ErrClosed
+		}
+		again := time.NewTimer(100 * time.Millisecond) // the turn may have gone to another of an older epoch
+		select {
+		case l.turn <- struct{}{}:
+			again.Stop()
+			return nil
+		case <-ctx.Done():
+			again.Stop()
+			return ctx.Err()
+		case <-again.C:
+		}
+	}
+}
+
+func (l *Ledger) passTurn() {
+	l.mu.Lock()
+	l.step = nil
+	l.mu.Unlock()
+	<-l.turn
+}
+
+// Close ends the step under way and lets no other through; finish has the instance to itself.
+func (l *Ledger) Close(finish func()) {
+	l.mu.Lock()
+	l.closed = true
+	if l.step != nil {
+		l.step.cancel(ErrClosed)
+	}
+	l.mu.Unlock()
+	l.turn <- struct{}{}
+	defer func() { <-l.turn }()
+	finish()
+}

@@ -111,7 +111,7 @@ func newStateful(n *Node, c *config.Config) (*stateful, error) {
 		}
 	}
 	s.control = control.New(control.Options{
-		Self: n.self.Name, Services: services, Engines: engines, Store: s.store, Peers: control.NewLinked(s.link, s.log),
+		Self: n.self.Name, Services: services, Engines: engines, Store: s.store, Peers: newPeers(s.link, s.log),
 		Renew: profile.LeaseRenew, Margin: profile.LeaseMargin, StoreTry: profile.StoreTry,
 		Append: n.events.Append, Log: n.options.Log.With("component", "control"),
 	})

@@ -111,11 +111,15 @@ func Example() {
 	families, _ := registry.Gather()
 	for _, f := range families {
 		if f.GetType().String() != "HISTOGRAM" {
-			fmt.Println(f.GetName(), f.GetMetric()[0].GetLabel())
+			fmt.Print(f.GetName())
+			for _, l := range f.GetMetric()[0].GetLabel() {
+				fmt.Printf(" %s=%s", l.GetName(), l.GetValue())
+			}
+			fmt.Println()
 		}
 	}
 	// Output:
-	// resilience_breaker_changes_total [name:"name" value:"catalogue" name:"to" value:"open"]
-	// resilience_breaker_state [name:"name" value:"catalogue"]
-	// resilience_calls_total [name:"name" value:"catalogue" name:"result" value:"failed"]
+	// resilience_breaker_changes_total name=catalogue to=open
+	// resilience_breaker_state name=catalogue
+	// resilience_calls_total name=catalogue result=failed
 }

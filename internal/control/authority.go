@@ -56,7 +56,7 @@ func (u *unit) confirmedUntil(contacts map[string]Contact) time.Time {
 // reflex stops an instance that runs as a primary without authority. It says whether it had to.
 func (u *unit) reflex(v failover.View, contacts map[string]Contact) bool {
 	o := u.observation
-	if u.engine == nil || !u.observed || !o.Running || o.Role != plan.Primary || u.authority(v.Now, contacts) {
+	if u.engine == nil || !u.observed || !o.Running || o.Role != plan.Primary || u.authority(u.now, contacts) {
 		if u.observed && (!o.Running || o.Role != plan.Primary) {
 			u.fencedSelf = ""
 		}
@@ -85,14 +85,14 @@ func (u *unit) excused(v failover.View) bool {
 		return true
 	}
 	if !u.known {
-		return v.Now.Sub(u.started) < u.svc.TTL
+		return u.now.Sub(u.started) < u.svc.TTL
 	}
 	p := u.state.Plan
 	if p != nil && p.Kind == failover.PlanCreate && p.Target == u.c.o.Self {
 		return true
 	}
 	// The lease was won for a promotion that has just been granted, and the record's watch is ahead of the lease's.
-	return u.isPrimary() && u.taking && v.Now.Sub(u.epochSeen) < u.svc.Suspicion && u.lease.View().Epoch == u.state.Epoch
+	return u.isPrimary() && u.taking && u.now.Sub(u.epochSeen) < u.svc.Suspicion && u.lease.View().Epoch == u.state.Epoch
 }
 
 func (u *unit) whyNoAuthority() string {
@@ -120,10 +120,10 @@ func (u *unit) keepLease(v failover.View) {
 		if held {
 			u.releaseLease()
 		}
-	case mine && (!held || epoch != u.state.Epoch) && v.Now.Sub(u.tookAt) >= u.svc.Heartbeat:
+	case mine && (!held || epoch != u.state.Epoch) && u.now.Sub(u.tookAt) >= u.svc.Heartbeat:
 		// Open, or won by a Take whose answer was lost. Of an earlier epoch, or another's, there is nothing to take.
 		if l := u.lease.View(); l.Known && l.Epoch == u.state.Epoch && (l.Open || l.Holder == u.c.o.Self) {
-			u.takeLease(u.state.Epoch, v.Now)
+			u.takeLease(u.state.Epoch, u.now)
 		}
 	case !mine && held && !u.deposing:
 		u.releaseLease()
@@ -138,7 +138,7 @@ func revoking(p *failover.Progress) bool {
 // spent says whether the lease only keeps others from taking over: the service is asynchronous, and the instance has
 // ended and is not to be started again here.
 func (u *unit) spent(v failover.View) bool {
-	if !u.isPrimary() || u.svc.Protection != failover.MaxPerformance || !u.observed || u.observation.Running || v.Now.Sub(u.epochSeen) < u.svc.Suspicion {
+	if !u.isPrimary() || u.svc.Protection != failover.MaxPerformance || !u.observed || u.observation.Running || u.now.Sub(u.epochSeen) < u.svc.Suspicion {
 		return false
 	}
 	if p := u.state.Plan; p != nil {
@@ -187,7 +187,7 @@ func (u *unit) depose(v failover.View) {
 		return
 	}
 	lapsed := p.Tasks[i].Mode == failover.Lapsed
-	if lapsed && !u.leaseFree(v.Now) {
+	if lapsed && !u.leaseFree(u.now) {
 		return
 	}
 	id := p.ID

@@ -27,7 +27,8 @@ type Options struct {
 	Append                  func(event.Record) event.Record
 	Log                     *slog.Logger
 
-	gate func() // tests stop the process here
+	gate func()           // tests stop the process here
+	wall func() time.Time // tests put the clock wrong here: what it says is recorded, and nothing is decided by it
 }
 
 // A Control looks after all services on one node.
@@ -55,6 +56,9 @@ func New(o Options) *Control {
 	}
 	if o.gate == nil {
 		o.gate = func() {}
+	}
+	if o.wall == nil {
+		o.wall = time.Now
 	}
 	c := &Control{o: o, boot: rand.Text(), routes: newRoutes(), units: map[string]*unit{}, sent: map[uint64]time.Time{}}
 	for _, s := range o.Services {

@@ -30,7 +30,7 @@ func (f *faults) victim() string {
 func (f *faults) one() {
 	s, n := f.s, f.victim()
 	node := s.nodes[n]
-	switch k := f.rng.IntN(20); k {
+	switch k := f.rng.IntN(21); k {
 	case 0, 1:
 		s.logf("---- the instance of %s is killed", n)
 		s.world.Instance(n).Crash()
@@ -92,6 +92,10 @@ func (f *faults) one() {
 		s.world.Instance(n).Fill(full)
 	case 17:
 		f.leave(n)
+	case 20:
+		skew := time.Duration(f.rng.Int64N(int64(2*time.Hour))) - time.Hour
+		s.logf("---- the clock of %s jumps to %v off", n, skew)
+		node.skew.Store(int64(skew))
 	case 18, 19: // two at once
 		f.one()
 		f.one()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -45,6 +46,7 @@ type sim struct {
 }
 
 type simNode struct {
+	skew   atomic.Int64 // of its clock, in nanoseconds
 	s      *sim
 	name   string
 	cancel context.CancelFunc
@@ -129,7 +131,7 @@ func (n *simNode) start() {
 			s.logf("%s: %s: %s [%s]", n.name, r.Kind, r.Message, r.Evidence)
 			return r
 		},
-		gate: n.gate(n.dead),
+		gate: n.gate(n.dead), wall: func() time.Time { return time.Now().Add(time.Duration(n.skew.Load())) },
 	}
 	var parts sync.WaitGroup
 	if slices.Contains(s.members, n.name) {

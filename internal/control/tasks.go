@@ -75,13 +75,13 @@ func (u *unit) work(v failover.View) {
 	}
 	for i := range p.Tasks {
 		t := p.Tasks[i]
-		late := t.Optional && t.Group < p.Group && t.Kind == plan.Fence
+		late := t.Optional && t.Group < p.Group && (t.Kind == plan.Fence || t.Kind == plan.Stop && u.isPrimary())
 		if t.Node != u.c.o.Self || t.Done || t.Group != p.Group && !late {
 			continue
 		}
 		k := markKey{p.ID, i, t.Epoch}
 		m, tried := u.marks[k]
-		if m.Done || tried && v.Now.Sub(m.at) < 2*u.svc.Heartbeat || u.hands.doing(k) || !u.mayDo(v, t) {
+		if m.Done || tried && u.now.Sub(m.at) < 2*u.svc.Heartbeat || u.hands.doing(k) || !u.mayDo(v, t) {
 			continue
 		}
 		u.use(job{urgency: urgencyTask, step: t.Step, task: k, after: func(out outcome) { u.ended(k, t, out) }})
@@ -116,7 +116,7 @@ func (u *unit) quiet(v failover.View) bool {
 		return true
 	}
 	last, ok := u.served[old]
-	return !ok || v.Now.Sub(last) >= u.svc.TTL
+	return !ok || u.now.Sub(last) >= u.svc.TTL
 }
 
 // ended notes what became of a task, with what the instance looks like after it.

@@ -21,6 +21,7 @@ const (
 
 // think is one round of the loop: look, judge, and see to it that what follows is done.
 func (u *unit) think(now time.Time) {
+	u.now = now
 	u.probe(now)
 	v := u.look(now)
 	contacts, _ := u.c.look()
@@ -58,7 +59,7 @@ func (u *unit) carry(v failover.View) {
 		u.write(next, "advance")
 		return
 	}
-	if next, changed := u.unheard(v.Now); changed {
+	if next, changed := u.unheard(u.now); changed {
 		u.write(next, "own marks")
 		return
 	}
@@ -78,10 +79,10 @@ func (u *unit) carry(v failover.View) {
 // not all begin at once. Who is first is only a matter of economy.
 func (u *unit) due(v failover.View, what, kind string) bool {
 	t := u.turns[what]
-	if v.Now.Sub(t.asked) > 3*u.svc.Heartbeat {
-		t.since = v.Now
+	if u.now.Sub(t.asked) > 3*u.svc.Heartbeat {
+		t.since = u.now
 	}
-	t.asked = v.Now
+	t.asked = u.now
 	u.turns[what] = t
 	rank := 0
 	for _, n := range u.order(kind) {
@@ -92,7 +93,7 @@ func (u *unit) due(v failover.View, what, kind string) bool {
 			rank++
 		}
 	}
-	return v.Now.Sub(t.since) >= time.Duration(rank)*u.svc.Heartbeat
+	return u.now.Sub(t.since) >= time.Duration(rank)*u.svc.Heartbeat
 }
 
 // A turn is for how long something has been due without a break.
@@ -130,12 +131,17 @@ func (u *unit) decide(v failover.View) {
 		if u.state != nil {
 			next = u.state.Clone()
 		}
-		if old := next.Plan; old != nil {
-			next.Remember(failover.Proof{ID: old.ID, Kind: old.Kind, Rule: old.Rule, Evidence: old.Evidence, From: old.From, Epoch: next.Epoch, Runner: old.Runner, Outcome: "given up: " + d.Rule})
-		}
+		next.GiveUp(d.Rule)
 		next.Plan = d.Plan
 		u.tell(eventPlan, d.Plan.From, fmt.Sprintf("%s: a %s of %s begins", d.Rule, d.Plan.Kind, u.svc.Name), d.Evidence, next.Epoch)
 		u.write(next, "begin")
+	case failover.GiveUp:
+		if u.due(v, d.Rule, failover.PlanFailover) {
+			next := u.state.Clone()
+			u.tell(eventPlan, next.Primary, fmt.Sprintf("%s: plan %s of %s is given up", d.Rule, next.Plan.ID, u.svc.Name), d.Evidence, next.Epoch)
+			next.GiveUp(d.Rule)
+			u.write(next, "give up")
+		}
 	case failover.Refuse:
 		if u.due(v, d.Rule, failover.PlanSync) {
 			next := u.state.Clone()
@@ -164,7 +170,7 @@ func (u *unit) care(v failover.View) {
 		return
 	}
 	s := d.Plan.Tasks[0].Step
-	if h.job != nil || h.next != nil || v.Now.Before(h.rest) || u.granting {
+	if h.job != nil || h.next != nil || u.now.Before(h.rest) || u.granting {
 		return
 	}
 	u.tell(eventCare, u.c.o.Self, s.String(), d.Evidence, s.Epoch)

@@ -29,6 +29,7 @@ type unit struct {
 	ctx     context.Context
 	parts   *sync.WaitGroup
 	started time.Time
+	now     time.Time // of this round of the loop, with the monotonic reading that all durations are taken from
 
 	known      bool // the store was read
 	state      *failover.State

@@ -23,7 +23,7 @@ func (u *unit) look(now time.Time) failover.View {
 	}
 	own := u.ownReport(now, suspects, contacts)
 	v := failover.View{
-		Now: now, Self: u.c.o.Self, Service: u.svc, StateKnown: u.known, State: u.state, Store: own.Store,
+		Now: u.c.o.wall(), Self: u.c.o.Self, Service: u.svc, StateKnown: u.known, State: u.state, Store: own.Store,
 		Nodes: map[string]failover.Node{}, EpochAge: now.Sub(u.epochSeen), GroupAge: now.Sub(u.groupSeen), Deposed: u.deposed,
 		Serving: own.Serving, ID: rand.Text()[:8],
 	}
@@ -100,6 +100,7 @@ func (u *unit) ownReport(now time.Time, suspects map[string]string, contacts map
 	} else if u.engine != nil && u.isPrimary() && now.Sub(u.looked) > u.svc.Suspicion {
 		r.Idle = now.Sub(u.looked)
 	}
+	_, _, r.Lease = u.lease.Held()
 	var away time.Duration
 	if r.Store, away = u.storeAnswers(now); !r.Store {
 		r.StoreAway = away

@@ -7,11 +7,6 @@ import (
 	"github.com/backstay/backstay/internal/decide/plan"
 )
 
-// A Note is what a runner is about to do, for the event log.
-type Note struct {
-	Kind, Member, Text, Evidence string
-}
-
 // advance is one round of carrying a plan on.
 type advance struct {
 	v     View
@@ -120,7 +115,7 @@ func (a *advance) own(i int) bool {
 	switch t.Kind {
 	case plan.Hold:
 		a.s.Hold, done = true, true
-		a.note("failover.hold", "", "Clients of %s wait", a.s.Service)
+		a.note(NoteHold, "", "Clients of %s wait", a.s.Service)
 	case plan.Release:
 		a.s.Hold, done = false, true
 	case plan.Revoke:
@@ -155,7 +150,7 @@ func (a *advance) revoke() bool {
 	if a.v.Deposed != a.p.ID || l.Epoch <= a.s.Epoch || l.Holder != "" {
 		return false
 	}
-	a.note("failover.revoked", a.s.Primary, "Epoch %d of %s is over, %d begins", a.s.Epoch, a.s.Service, l.Epoch)
+	a.note(NoteRevoked, a.s.Primary, "Epoch %d of %s is over, %d begins", a.s.Epoch, a.s.Service, l.Epoch)
 	a.s.Epoch, a.s.Primary, a.s.Elected = l.Epoch, "", ""
 	if a.p.Kind == PlanCreate {
 		a.s.Elected = a.p.Target

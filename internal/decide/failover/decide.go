@@ -3,6 +3,7 @@ package failover
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/backstay/backstay/internal/decide/plan"
 )
@@ -12,11 +13,12 @@ type Verdict string
 
 // Verdicts.
 const (
-	Hold   Verdict = "hold"   // nothing is to be done
-	Wait   Verdict = "wait"   // something may have to be done, not yet
-	Ask    Verdict = "ask"    // a person has to decide
-	Refuse Verdict = "refuse" // what an operator wished cannot be had
-	Act    Verdict = "act"    // Plan is to begin
+	Hold   Verdict = "hold"    // nothing is to be done
+	Wait   Verdict = "wait"    // something may have to be done, not yet
+	Ask    Verdict = "ask"     // a person has to decide
+	Refuse Verdict = "refuse"  // what an operator wished cannot be had
+	Act    Verdict = "act"     // Plan is to begin
+	GiveUp Verdict = "give up" // the plan under way is not needed any more, and has changed nothing yet
 )
 
 // A Decision is what is to be done, which rule said so, and from which facts.
@@ -99,6 +101,7 @@ var rules = []rule{
 	{"the epoch of the plan is spent", (*facts).overtaken, Act, againPlan},
 	{"the elected member is lost", (*facts).electedLost, Act, againPlan},
 	{"the primary was lost during the switchover", (*facts).switchLost, Act, againPlan},
+	{"the primary is well again", (*facts).recovered, GiveUp, nil},
 	{"a plan is under way", (*facts).underway, Hold, nil},
 
 	{"too early to tell", (*facts).unsure, Wait, nil},
@@ -136,6 +139,9 @@ func Decide(v View) Decision {
 			d.Plan = r.plan(f)
 			d.Plan.ID, d.Plan.Service, d.Plan.Rule, d.Plan.Evidence = v.ID, v.Service.Name, r.name, f.evidence
 			d.Plan.Runner, d.Plan.Created = v.Self, v.Now
+			if n, ok := v.Nodes[d.Plan.From]; ok && !n.Heard && n.Report.Node != "" {
+				d.Plan.Times = map[string]time.Time{"last_heard": v.Now.Add(-n.Ago)}
+			}
 			for i := range d.Plan.Tasks {
 				d.Plan.Tasks[i].Service = v.Service.Name
 			}

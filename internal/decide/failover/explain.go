@@ -89,7 +89,10 @@ func (p Proof) String() string {
 		fmt.Fprintf(&b, "\n  nothing acknowledged is lost: %s", p.Arithmetic)
 	}
 	began := p.Times["began"]
-	for _, k := range []string{"hold", "await", "revoke", "elect", "promoted", "granted"} {
+	if t, ok := p.Times["last_heard"]; ok {
+		fmt.Fprintf(&b, "\n  %s was last heard %v before", p.From, began.Sub(t).Round(time.Millisecond))
+	}
+	for _, k := range []string{"hold", "await", "revoke", "fenced", "elect", "promoted", "granted"} {
 		if t, ok := p.Times[k]; ok {
 			fmt.Fprintf(&b, "\n  %s after %v", k, t.Sub(began).Round(time.Millisecond))
 		}

@@ -165,6 +165,18 @@ func (f *facts) switchLost() bool {
 	return false
 }
 
+// recovered finds a failover that has not revoked anything yet, such as one that waits for a lease to lapse, while the
+// primary keeps the lease and nothing is wrong with it any more.
+func (f *facts) recovered() bool {
+	p, l := f.s.Plan, f.v.Lease
+	if p == nil || p.Kind != PlanFailover || p.Forced || f.s.Primary == "" || f.trouble != "" || f.v.GroupAge < f.v.Service.Suspicion {
+		return false
+	}
+	r, ok := f.v.heard(f.s.Primary)
+	return ok && r.Serving && r.Lease && r.Epoch == f.s.Epoch && l.Epoch == f.s.Epoch && l.Holder == f.s.Primary &&
+		f.say("%s serves and holds the lease of epoch %d", f.s.Primary, l.Epoch)
+}
+
 func (f *facts) down() bool {
 	if f.trouble == "" || !f.certain {
 		return false
@@ -181,7 +193,7 @@ func (f *facts) others() []string {
 
 func (f *facts) restarts() bool {
 	r, ok := f.v.heard(f.s.Primary)
-	if !ok || !f.dead || f.silent || r.Observation.Empty || r.Idle > f.v.Service.Patience || r.Observation.Epoch != f.s.Epoch {
+	if !ok || !f.dead || f.silent || !r.Lease || r.Observation.Empty || r.Idle > f.v.Service.Patience || r.Observation.Epoch != f.s.Epoch {
 		return false
 	}
 	if RestartInPlace(f.v) {

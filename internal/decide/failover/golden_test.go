@@ -43,7 +43,9 @@ var scenes = []struct {
 		v.Self = "a"
 		v.Lease.Mine = true
 		v.on("b", func(n *Node) { n.Heard = false }).on("c", func(n *Node) { n.Heard = false })
-		return v.on("a", func(n *Node) { n.Heard, n.Report.Observation.Running, n.Report.Suspects = true, false, nil })
+		return v.on("a", func(n *Node) {
+			n.Heard, n.Report.Lease, n.Report.Observation.Running, n.Report.Suspects = true, true, false, nil
+		})
 	}},
 	{"primary-cannot-write", func() View {
 		return healthy().on("a", func(n *Node) {

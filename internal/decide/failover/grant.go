@@ -26,6 +26,11 @@ func (a *advance) grant() bool {
 		proof.Times = map[string]time.Time{}
 	}
 	proof.Times["began"], proof.Times["promoted"], proof.Times["granted"] = p.Created, promoted.At, a.v.Now
+	for _, t := range p.Tasks { // the last that was waited for
+		if t.Kind == plan.Fence && t.Done && !t.At.After(p.Times["elect"]) && t.At.After(proof.Times["fenced"]) {
+			proof.Times["fenced"] = t.At
+		}
+	}
 	for _, c := range fenced {
 		proof.Positions[c.Node] = c.Position
 	}
@@ -51,7 +56,7 @@ func (a *advance) grant() bool {
 		s.Wish = nil
 	}
 	s.Remember(proof)
-	a.notes = append(a.notes, Note{Kind: "failover.granted", Member: s.Primary,
+	a.notes = append(a.notes, Note{Kind: NoteGranted, Member: s.Primary,
 		Text:     fmt.Sprintf("%s is the primary of %s at epoch %d; it acknowledges with %s", s.Primary, s.Service, s.Epoch, s.Sync),
 		Evidence: proof.Arithmetic})
 	return true
@@ -67,7 +72,7 @@ func (a *advance) record(t *Task) bool {
 		s.Before = distinct(append(slices.Clone(s.Before), s.Sync), p.Next)
 		s.Sync, s.Base = p.Next, 0
 		s.InLine = join(s.InLine, p.InLine)
-		a.note("failover.sync", s.Primary, "Writes of %s are to be acknowledged with %s", s.Service, p.Next)
+		a.note(NoteSync, s.Primary, "Writes of %s are to be acknowledged with %s", s.Service, p.Next)
 		return true
 	}
 	for _, d := range p.Tasks {
@@ -81,7 +86,7 @@ func (a *advance) record(t *Task) bool {
 		return false
 	}
 	s.Before, s.InLine = nil, p.InLine
-	a.note("failover.settled", s.Primary, "All acknowledged writes of %s are with %s", s.Service, s.Sync)
+	a.note(NoteSettled, s.Primary, "All acknowledged writes of %s are with %s", s.Service, s.Sync)
 	return true
 }
 

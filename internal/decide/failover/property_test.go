@@ -80,6 +80,7 @@ func wild(rng *rand.Rand) View {
 			n.Away = time.Duration(rng.Int64N(int64(10*time.Second))) * time.Duration(rng.IntN(2))
 			r, o := &n.Report, &n.Report.Observation
 			r.Store, r.Observed, r.Serving, r.Leaving = !yes(5), !yes(8), name == s.Primary && !yes(5), yes(10)
+			r.Lease = r.Serving && !yes(3)
 			r.Idle = time.Duration(rng.Int64N(int64(6*time.Second))) * time.Duration(rng.IntN(2))
 			r.Epoch = s.Epoch - uint64(rng.IntN(2))
 			o.Running, o.Empty, o.Streaming, o.Epoch = !yes(4), yes(10), !yes(3), s.Epoch-uint64(rng.IntN(2))
@@ -142,7 +143,7 @@ func TestWhatIsOrderedCanBeDone(t *testing.T) {
 // midway says whether a rule is about plans under way, which are tried elsewhere.
 func (r rule) midway() bool {
 	return slices.Contains([]string{
-		"the epoch of the plan is spent", "the elected member is lost", "the primary was lost during the switchover", "a plan is under way",
+		"the epoch of the plan is spent", "the elected member is lost", "the primary was lost during the switchover", "a plan is under way", "the primary is well again",
 		"flapping: too many failovers in a short time", "hold-down after the last failover", "the primary's node is leaving",
 	}, r.name)
 }

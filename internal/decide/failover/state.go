@@ -186,6 +186,14 @@ func (s *State) Remember(p Proof) {
 	}
 }
 
+// GiveUp ends the plan under way, if there is one, and keeps in the history why.
+func (s *State) GiveUp(why string) {
+	if p := s.Plan; p != nil && p.Kind != PlanSync {
+		s.Remember(Proof{ID: p.ID, Kind: p.Kind, Rule: p.Rule, Evidence: p.Evidence, From: p.From, Epoch: s.Epoch, Runner: p.Runner, Outcome: "given up: " + why})
+	}
+	s.Plan, s.Elected = nil, ""
+}
+
 // Covered says whether a fenced set of members must contain every acknowledged write: the last primary itself does, else
 // every guarantee that may be in force has to be covered by members in line.
 func (s State) Covered(fenced []string) bool {

@@ -98,6 +98,8 @@ type Report struct {
 	Idle time.Duration `json:"idle,omitempty"`
 	// Serving says that the node has authority as primary at Epoch and uses it.
 	Serving bool `json:"serving,omitempty"`
+	// Lease says that this life of the node's process holds the lease.
+	Lease bool `json:"lease,omitempty"`
 	// Store says that the store answers; StoreAway for how long it has not.
 	Store     bool              `json:"store"`
 	StoreAway time.Duration     `json:"store_away,omitempty"`

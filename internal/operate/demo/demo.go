@@ -61,6 +61,8 @@ type show struct {
 	out    io.Writer
 	web    *traffic
 	recs   *traffic
+	buyers *traffic // critical
+	scouts *traffic // sheddable
 	watch  *watcher
 	began  time.Time
 }
@@ -70,6 +72,7 @@ func newShow(st *stage, o Options) *show {
 		stage: st, client: api.Dial(st.socket), script: script(o.Length), length: o.Length, out: o.Out,
 		view: newView(o.Out, o.Plain),
 		web:  newTraffic(st.url+"/", 8, 400), recs: newTraffic(st.url+"/recommendations", 2, 40),
+		buyers: newTraffic(st.url+"/checkout", 8, 40), scouts: newTraffic(st.url+"/prefetch", 4, 20).sheddable(),
 	}
 }
 
@@ -81,6 +84,8 @@ func (s *show) run(ctx context.Context) error {
 	s.watch = watch(playing, s.client)
 	s.web.start(playing)
 	s.recs.start(playing)
+	s.buyers.start(playing)
+	s.scouts.start(playing)
 	done := make(chan error, 1)
 	go func() { done <- s.play(playing) }()
 
@@ -106,6 +111,9 @@ func (s *show) run(ctx context.Context) error {
 	}
 	s.web.wait()
 	s.recs.wait()
+	s.buyers.wait()
+	s.scouts.wait()
+	s.stage.surge.stop()
 	s.view.close()
 	v := s.verdict(ctx.Err() != nil)
 	fmt.Fprint(s.out, v)
@@ -143,7 +151,7 @@ func (s *show) draw(ctx context.Context) {
 	}
 	s.view.draw(picture{
 		elapsed: time.Since(s.began), length: s.length, url: s.stage.url, status: status, err: err,
-		web: s.web.second(), recs: s.recs.second(), events: s.watch.last(6), now: s.current(),
+		web: s.web.second(), recs: s.recs.second(), buyers: s.buyers.second(), scouts: plus(s.scouts.second(), s.stage.surge.traffic.second()), events: s.watch.last(6), now: s.current(),
 	})
 }
 

@@ -46,6 +46,15 @@ func serveMember(ctx context.Context) error {
 			_, _ = fmt.Fprintln(w, `["a better mousetrap"]`)
 		}
 	})
+	busy := make(chan struct{}, 4)
+	work := func(w http.ResponseWriter, _ *http.Request) {
+		busy <- struct{}{}
+		time.Sleep(20 * time.Millisecond)
+		<-busy
+		_, _ = fmt.Fprintln(w, "done")
+	}
+	mux.HandleFunc("GET /checkout", work)
+	mux.HandleFunc("GET /prefetch", work)
 	mux.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) {
 		time.Sleep(time.Duration(delay.Load()))
 		_, _ = fmt.Fprintf(w, "hello from %s\n", name)

@@ -10,6 +10,7 @@ import (
 // A scene is one fault: what is done to which member, from when until when.
 type scene struct {
 	member       string
+	service      string // where it concerns one as a whole
 	title, over  string
 	at, until    time.Duration
 	begin, end   func(*stage) error
@@ -37,6 +38,12 @@ func script(length time.Duration) []scene {
 			at: at(0.66), until: at(0.78),
 			begin: func(s *stage) error { return s.delay("web-3", 400*time.Millisecond) },
 			end:   func(s *stage) error { return s.delay("web-3", 0) },
+		},
+		{
+			service: "checkout", title: "checkout gets three times its load", over: "the load is normal again",
+			at: at(0.82), until: at(0.92),
+			begin: func(s *stage) error { s.surge.start(); return nil },
+			end:   func(s *stage) error { s.surge.stop(); return nil },
 		},
 	}
 }

@@ -25,6 +25,7 @@ type stage struct {
 	url     string
 	listen  string
 	members map[string]*sample
+	surge   *surge
 	node    *exec.Cmd
 	ended   chan struct{} // closed when the node's process has ended
 	log     *os.File
@@ -36,7 +37,7 @@ type sample struct {
 	cmd     *exec.Cmd
 }
 
-var memberNames = []string{"web-1", "web-2", "web-3", "recommendations-1"}
+var memberNames = []string{"web-1", "web-2", "web-3", "recommendations-1", "checkout-1"}
 
 func newStage(listen string) (*stage, error) {
 	program, err := os.Executable()
@@ -59,6 +60,7 @@ func newStage(listen string) (*stage, error) {
 		s.listen = free[len(memberNames)]
 	}
 	s.url = "http://" + s.listen
+	s.surge = newSurge(s.url + "/prefetch")
 	return s, nil
 }
 
@@ -188,13 +190,19 @@ services:
     breaker: {consecutive: 5, reset: 500ms, max_reset: 2s}
     hold: 0s
     fallback: [{respond: {status: 200, body: "[]"}}]
+  - name: checkout                         # can do 200 requests a second; under more, the least important are refused first
+    members: [{name: checkout-1, address: %q}]
+    limit: 4
+    shed: on
 listeners:
   - name: public
     listen: %q
     routes:
       - {match: {path: /recommendations}, service: recommendations}
+      - {match: {path: /checkout}, service: checkout, priority: critical}
+      - {match: {path: /prefetch}, service: checkout, priority: low}
       - {service: web}
-`, s.members["recommendations-1"].address, s.listen)
+`, s.members["recommendations-1"].address, s.members["checkout-1"].address, s.listen)
 	return b.Bytes()
 }
 

@@ -12,7 +12,8 @@ import (
 type traffic struct {
 	url     string
 	workers int
-	rate    int // requests per second
+	rate    int  // requests per second
+	shed    bool // being refused under overload is no error for it
 	client  *http.Client
 	wg      sync.WaitGroup
 
@@ -37,7 +38,8 @@ func (t *traffic) start(ctx context.Context) {
 		t.wg.Go(func() {
 			due := time.Now().Add(interval * time.Duration(w) / time.Duration(t.workers))
 			for sleepUntil(ctx, due) {
-				t.record(due, t.get(ctx), ctx)
+				problem, fell := t.get(ctx)
+				t.record(due, problem, fell, ctx)
 				due = due.Add(interval)
 			}
 		})
@@ -46,28 +48,39 @@ func (t *traffic) start(ctx context.Context) {
 
 func (t *traffic) wait() { t.wg.Wait(); t.client.CloseIdleConnections() }
 
-// get asks once and says what went wrong; empty when nothing did.
-func (t *traffic) get(ctx context.Context) string {
+// sheddable makes it traffic for which being refused under overload is no error.
+func (t *traffic) sheddable() *traffic {
+	t.shed = true
+	return t
+}
+
+// refused is what get says of a request that was shed.
+const refused = "shed"
+
+// get asks once and says what went wrong, empty when nothing did, and whether a fallback answered.
+func (t *traffic) get(ctx context.Context) (problem string, fell bool) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.url, nil)
 	if err != nil {
-		return err.Error()
+		return err.Error(), false
 	}
 	resp, err := t.client.Do(req)
 	if err != nil {
-		return err.Error()
+		return err.Error(), false
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	switch {
 	case err != nil:
-		return err.Error()
+		return err.Error(), false
+	case t.shed && resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get("Backstay-Retry") == "no":
+		return refused, false
 	case resp.StatusCode != http.StatusOK:
-		return resp.Status + ": " + string(body)
+		return resp.Status + ": " + string(body), false
 	}
-	return ""
+	return "", resp.Header.Get("Backstay-Fallback") != ""
 }
 
-func (t *traffic) record(due time.Time, problem string, ctx context.Context) {
+func (t *traffic) record(due time.Time, problem string, fell bool, ctx context.Context) {
 	if problem != "" && ctx.Err() != nil {
 		return // the demonstration's own end cut it off
 	}
@@ -75,9 +88,15 @@ func (t *traffic) record(due time.Time, problem string, ctx context.Context) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, m := range []*measure{&t.current, &t.total} {
-		m.add(took, problem != "")
+		m.add(took, problem != "" && problem != refused)
+		if problem == refused {
+			m.shed++
+		}
+		if fell {
+			m.fallbacks++
+		}
 	}
-	if problem != "" && len(t.errors) < 3 {
+	if problem != "" && problem != refused && len(t.errors) < 3 {
 		t.errors = append(t.errors, problem)
 	}
 }
@@ -94,6 +113,7 @@ func (t *traffic) second() measure {
 // measure counts requests, errors and latencies. The zero value is empty.
 type measure struct {
 	requests, errors int
+	shed, fallbacks  int // of the requests
 	buckets          [latencyBuckets]int
 }
 

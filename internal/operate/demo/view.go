@@ -21,6 +21,7 @@ type picture struct {
 	status          api.Status
 	err             error
 	web, recs       measure
+	buyers, scouts  measure
 	events          []event.Record
 }
 
@@ -62,8 +63,8 @@ func (l *lines) draw(p picture) {
 		}
 	}
 	if l.drawn++; l.drawn%2 == 1 {
-		fmt.Fprintf(l.out, "%s %4d req/s, %d errors, p50 %s, p99 %s; %s\n", clock(p.elapsed), p.web.requests+p.recs.requests,
-			p.web.errors+p.recs.errors, brief(p.web.quantile(0.5)), brief(p.web.quantile(0.99)), summary(p.status))
+		fmt.Fprintf(l.out, "%s %4d req/s, %d errors, p50 %s, p99 %s; %s%s\n", clock(p.elapsed), p.web.requests+p.recs.requests,
+			p.web.errors+p.recs.errors, brief(p.web.quantile(0.5)), brief(p.web.quantile(0.99)), summary(p.status), protections(p))
 	}
 }
 
@@ -131,6 +132,7 @@ func (s *screen) draw(p picture) {
 			row("  %s %-18s %-9s %4.0f%%  in flight %-4d %s%s%s", dot(m.State), m.Name, m.State, 100*m.Share, m.InFlight, dim, m.Evidence, plain)
 		}
 	}
+	row("  %s%s%s", yellow, strings.TrimPrefix(protections(p), "; "), plain)
 	if p.err != nil {
 		row("  %s%v%s", red, p.err, plain)
 	}

@@ -34,12 +34,12 @@ func (w *watcher) last(n int) []event.Record {
 	return append([]event.Record(nil), w.records[max(0, len(w.records)-n):]...)
 }
 
-// first is the first record about a member after t that is of one of the kinds, and whether there is one.
-func (w *watcher) first(member string, t time.Time, kinds ...string) (event.Record, bool) {
+// first is the first record about a member, or about a service as a whole, after t that is of one of the kinds, and whether there is one.
+func (w *watcher) first(sc *scene, t time.Time, kinds ...string) (event.Record, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, r := range w.records {
-		if r.Member != member || r.Time.Before(t) {
+		if r.Member != sc.member || sc.service != "" && r.Service != sc.service || r.Time.Before(t) {
 			continue
 		}
 		for _, k := range kinds {

@@ -119,7 +119,7 @@ func (n *Node) serveMetrics(ctx context.Context, ln net.Listener) error {
 		_, _ = w.Write([]byte(string(state) + "\n"))
 	})
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
-	stop := context.AfterFunc(ctx, func() { srv.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
 	err := srv.Serve(borrowed{ln})
 	borrowed{ln}.wait(time.Time{})

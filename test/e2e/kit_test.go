@@ -164,15 +164,6 @@ func (n *nginx) restart() {
 	await(n.t, 5*time.Second, n.name+" listens again", listens(n.address))
 }
 
-// requests counts the lines of the access log that have this text.
-func (n *nginx) requests(text string) int {
-	b, err := os.ReadFile(n.log)
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	return strings.Count(string(b), text)
-}
-
 // node is the program under test at work.
 type node struct {
 	*process

@@ -9,13 +9,13 @@ import (
 	"strings"
 )
 
-// bindable checks an address to listen on and returns its port; 0 for one that the system picks, or a socket file.
-func (v *validator) bindable(address string, p path) int {
+// bindable checks an address to listen on.
+func (v *validator) bindable(address string, p path) {
 	if socket, ok := strings.CutPrefix(address, "unix:"); ok {
 		v.socket(socket, p)
-		return 0
+		return
 	}
-	return v.hostPort(address, p, true)
+	v.hostPort(address, p, true)
 }
 
 func (v *validator) socket(file string, p path) {

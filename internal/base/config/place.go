@@ -52,14 +52,14 @@ func (ps *places) given(p path) bool {
 }
 
 // nearest is the place of p, or of what it stands in where the file does not say p.
-func (ps *places) nearest(p path) (at place, exact bool) {
-	for at, exact := p.at, true; ; exact = false {
+func (ps *places) nearest(p path) place {
+	for at := p.at; ; {
 		if found, ok := ps.byPath[at]; ok {
-			return found, exact
+			return found
 		}
 		cut := strings.LastIndexAny(at, ".[")
 		if cut < 0 {
-			return place{}, false
+			return place{}
 		}
 		at = at[:cut]
 	}

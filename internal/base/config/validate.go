@@ -30,7 +30,7 @@ func (v *validator) problem(p path, message, hint string) {
 	if v.places.doubtful(p) {
 		return
 	}
-	at, _ := v.places.nearest(p)
+	at := v.places.nearest(p)
 	v.add(p, at.line, at.column, message, hint)
 }
 
@@ -39,7 +39,7 @@ func (v *validator) problem(p path, message, hint string) {
 func (v *validator) useless(p path, key, message, hint string) {
 	given := v.given(p, key)
 	if p = p.key(key); given && !v.places.doubtful(p) {
-		at, _ := v.places.nearest(p)
+		at := v.places.nearest(p)
 		v.add(p, at.keyLine, at.keyColumn, message, hint)
 	}
 }
@@ -91,7 +91,7 @@ func (v *validator) choice(value reflect.Value, p path) {
 	case len(chosen) == 0:
 		v.problem(p, "this has none of "+alternatives(options), "give exactly one of them")
 	default:
-		at, _ := v.places.nearest(p.key(chosen[1]))
+		at := v.places.nearest(p.key(chosen[1]))
 		if !v.places.doubtful(p) {
 			v.add(p, at.keyLine, at.keyColumn, enumerate(chosen)+" are given together", "keep exactly one of them")
 		}
@@ -105,7 +105,7 @@ func (v *validator) unique(seen map[string]path, name, what string, p path) {
 	}
 	if first, twice := seen[name]; twice {
 		hint := "give one of them another name"
-		if at, _ := v.places.nearest(first); at.line > 0 {
+		if at := v.places.nearest(first); at.line > 0 {
 			hint = fmt.Sprintf("the first is at line %d: give one of them another name", at.line)
 		}
 		v.problem(p, fmt.Sprintf("there are two %s named %q", what, name), hint)

@@ -55,7 +55,7 @@ func (v *validator) collision(bound []binding, b binding) {
 			continue
 		}
 		hint := "give one of them another port, or another address of this machine"
-		if at, _ := v.places.nearest(other.where); at.line > 0 {
+		if at := v.places.nearest(other.where); at.line > 0 {
 			hint = fmt.Sprintf("that is at line %d: %s", at.line, hint)
 		}
 		v.problem(b.where, fmt.Sprintf("%s and %s listen on the same address", other.what, strings.TrimPrefix(b.what, "the ")), hint)

@@ -53,7 +53,7 @@ func (v *validator) members(s *Service, p path) {
 		weight += m.Weight
 		if first, twice := addresses[m.Address]; twice && m.Address != "" {
 			hint := "take one of them out; a larger share of the traffic is what weight is for"
-			if place, _ := v.places.nearest(first); place.line > 0 {
+			if place := v.places.nearest(first); place.line > 0 {
 				hint = fmt.Sprintf("it is already at line %d: %s", place.line, hint)
 			}
 			v.problem(at.key("address"), fmt.Sprintf("the address %s is given to two members", m.Address), hint)

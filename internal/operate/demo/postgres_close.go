@@ -3,6 +3,7 @@ package demo
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -14,7 +15,7 @@ import (
 // Close lets the nodes leave, the primary's last, and sees to it that nothing of the demonstration stays: no process, no
 // shared memory, no folder.
 func (s *postgresStage) Close(primary string) {
-	for _, p := range s.processes() {
+	for _, p := range processesOf(s.dir) {
 		_ = syscall.Kill(p, syscall.SIGCONT) // what the script stopped
 	}
 	s.remember()
@@ -33,7 +34,7 @@ func (s *postgresStage) Close(primary string) {
 	if last != nil {
 		leave([]*postgresNode{last})
 	}
-	s.sweep()
+	sweep(s.dir)
 	for _, n := range s.nodes {
 		if n.log != nil {
 			_ = n.log.Close()
@@ -41,6 +42,9 @@ func (s *postgresStage) Close(primary string) {
 	}
 	removeShared(s.known)
 	_ = os.RemoveAll(s.dir)
+	if s.broom != nil {
+		s.broom.Close()
+	}
 }
 
 // leave asks nodes to end, and ends those that have not within a while; their guards stop PostgreSQL then.
@@ -59,34 +63,18 @@ func leave(nodes []*postgresNode) {
 	}
 }
 
-// sweep waits for the processes that a node leaves to its guard, and ends by force what stays.
-func (s *postgresStage) sweep() {
-	for deadline := time.Now().Add(8 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		if len(s.processes()) == 0 {
-			return
-		}
-	}
-	for _, p := range s.processes() {
-		_ = syscall.Kill(p, syscall.SIGKILL)
-	}
-}
-
 // remember notes the postmasters that there are, so that what they leave in shared memory is known as theirs.
 func (s *postgresStage) remember() {
-	for _, n := range s.nodes {
-		if pid, err := n.postmaster(); err == nil {
-			s.known[pid] = true
-		}
-	}
+	maps.Copy(s.known, postmasters(s.dir))
 }
 
-// processes are the ids of the processes of this stage: those with its folder in their command line, and their children.
-func (s *postgresStage) processes() []int {
+// processesOf are the ids of the processes of a folder: those with it in their command line, and their children.
+func processesOf(dir string) []int {
 	all := processes()
 	ours := map[int]bool{}
 	var out []int
 	for _, p := range all {
-		if strings.Contains(p.command, s.dir+"/") && p.pid != os.Getpid() {
+		if strings.Contains(p.command, dir+"/") && p.pid != os.Getpid() {
 			ours[p.pid] = true
 			out = append(out, p.pid)
 		}

@@ -23,6 +23,9 @@ func (p postgresPorts) all() []int {
 	return []int{p.clients, p.instance, p.store, p.store + 1, p.store + 2, p.store + 3}
 }
 
+// postgresPrefix is how the folder's name begins.
+const postgresPrefix = "backstay-demo-postgres-"
+
 // havePostgres says what is missing for PostgreSQL to run here; nil when nothing is.
 func havePostgres() error {
 	var found []string
@@ -58,7 +61,7 @@ func postgresFolder() (string, error) {
 			problems = append(problems, err)
 			continue
 		}
-		dir, err := os.MkdirTemp(parent, "backstay-demo-")
+		dir, err := os.MkdirTemp(parent, postgresPrefix)
 		if err != nil {
 			problems = append(problems, err)
 			continue

@@ -25,6 +25,7 @@ type postgresStage struct {
 	dir     string
 	nodes   []*postgresNode
 	ports   postgresPorts
+	broom   *broom
 	known   map[int]bool // process ids of postmasters that were seen
 }
 
@@ -66,6 +67,10 @@ func newPostgresStage(program string) (*postgresStage, error) {
 
 // Start makes the cluster as a person would: init, run, invite, join, run.
 func (s *postgresStage) Start(ctx context.Context) error {
+	var err error
+	if s.broom, err = newBroom(s.program, s.dir); err != nil {
+		return err
+	}
 	for i, n := range s.nodes {
 		if err := os.WriteFile(n.config, s.configuration(n), 0o644); err != nil {
 			return err

@@ -62,7 +62,7 @@ func (u *unit) reflex(v failover.View, contacts map[string]Contact) bool {
 		}
 		return false
 	}
-	if u.excused(v) {
+	if u.excused() {
 		return false
 	}
 	why := u.whyNoAuthority()
@@ -80,7 +80,7 @@ func (u *unit) reflex(v failover.View, contacts map[string]Contact) bool {
 
 // excused says when a primary without authority is nobody's rival: the service is new and being made, or not under our
 // care yet, or this process has only just begun and may still learn that it is the one.
-func (u *unit) excused(v failover.View) bool {
+func (u *unit) excused() bool {
 	if u.known && u.state == nil {
 		return true
 	}
@@ -180,7 +180,7 @@ func (u *unit) releaseLease() {
 }
 
 // depose ends the old holder's right to the lease, for the Revoke of a plan that this node runs.
-func (u *unit) depose(v failover.View) {
+func (u *unit) depose() {
 	p := u.state.Plan
 	i := current(p, plan.Revoke)
 	if i < 0 || u.deposing || u.deposed == p.ID || p.Runner != u.c.o.Self {

@@ -130,11 +130,13 @@ func (c *Control) beat() {
 
 // publish tells the others what all units report.
 func (c *Control) publish(urgent bool) {
+	// First what was heard, then what is said: an epoch that is learned in between is in the message, or is acted on by a
+	// unit that has heard at least as much.
+	contacts := c.o.Peers.Contacts()
 	services := map[string]failover.Report{}
 	for name, u := range c.units {
 		services[name] = u.reported()
 	}
-	contacts := c.o.Peers.Contacts()
 	c.mu.Lock()
 	c.seq++
 	now := time.Now()

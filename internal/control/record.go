@@ -66,6 +66,9 @@ func (u *unit) adopt(s *failover.State, revision int64) {
 		u.planSeen, u.groupSeen = turn, now
 	}
 	u.known, u.state, u.revision = true, s, revision
+	u.mu.Lock()
+	u.report.Epoch = s.Epoch // from now on nobody hears otherwise
+	u.mu.Unlock()
 	u.forget()
 }
 

@@ -29,7 +29,7 @@ func (u *unit) think(now time.Time) {
 	u.keepLease(v)
 	if u.known && !fencing {
 		if u.state != nil && u.state.Plan != nil {
-			u.depose(v)
+			u.depose()
 			u.work(v)
 			u.carry(v)
 		}
@@ -208,7 +208,7 @@ func (u *unit) announce(v failover.View, contacts map[string]Contact) {
 	u.mu.Lock()
 	u.report, u.view = own, v
 	u.mu.Unlock()
-	u.route(v, contacts)
+	u.route(contacts)
 	if news(own, u.lastReport) {
 		u.lastReport = own
 		u.c.publish(true)
@@ -227,7 +227,7 @@ func news(a, b failover.Report) bool {
 }
 
 // route says where clients are to be sent.
-func (u *unit) route(v failover.View, contacts map[string]Contact) {
+func (u *unit) route(contacts map[string]Contact) {
 	r := Route{Service: u.svc.Name, Hold: true}
 	if s := u.state; s != nil {
 		r.Primary, r.Epoch, r.Hold = s.Primary, s.Epoch, s.Hold || s.Primary == ""

@@ -58,6 +58,7 @@ var careRules = []careRule{
 	{"in line", (*facts).careInLine, nil},
 	{CareReinit, (*facts).careReinit, upstreamStep(plan.Clone)},
 	{"it follows the primary", (*facts).careFollows, nil},
+	{"it followed this primary before it ended: start", (*facts).careResume, startStep},
 	{"not in line: give up what the primary does not have, and follow", func(*facts) bool { return true }, upstreamStep(plan.Rewind)},
 }
 
@@ -137,6 +138,14 @@ func (f *facts) careStart() bool {
 func (f *facts) careInLine() bool { return f.counted() }
 
 func (f *facts) careReinit() bool { return f.leavesLine(f.v.Self) }
+
+// resumeTries is how often an instance is started before it is taken to need more than that.
+const resumeTries = 3
+
+// careResume: all that the instance has is from this very primary, so there is nothing to be given up.
+func (f *facts) careResume() bool {
+	return !f.own().Observation.Running && f.following() && f.v.Tries < resumeTries
+}
 
 func (f *facts) careFollows() bool {
 	o := f.own().Observation

@@ -144,7 +144,7 @@ func (a *advance) lay(chosen, top Candidate, fenced []Candidate) {
 	}
 	promote, grant := step(plan.Promote, g), step(plan.Grant, g+1)
 	promote.Names, promote.Quorum = inForce(a.p.Next, chosen.Node)
-	promote.Why = fmt.Sprintf("it has position %d, and acknowledges with %s", top.Position, a.p.Next)
+	promote.Why = fmt.Sprintf("it has position %d, and acknowledges %s", top.Position, a.p.Next.needs())
 	grant.Node, grant.Why = "", "record the new primary and let clients go on"
 	tasks = append(tasks, promote, grant)
 	a.p.Tasks = tasks

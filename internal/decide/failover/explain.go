@@ -17,9 +17,9 @@ func Explain(v View) string {
 		if primary == "" {
 			primary = "none (last " + s.Last + ")"
 		}
-		fmt.Fprintf(&b, "primary %s, epoch %d, writes acknowledged with %s", primary, s.Epoch, s.Sync)
+		fmt.Fprintf(&b, "primary %s, epoch %d, writes acknowledged %s", primary, s.Epoch, s.Sync.needs())
 		for _, g := range s.Before {
-			fmt.Fprintf(&b, ", older ones with %s", g)
+			fmt.Fprintf(&b, ", older ones %s", g.needs())
 		}
 		fmt.Fprintf(&b, "\nin line: %s\n", strings.Join(s.InLine, " "))
 		if s.Paused {
@@ -57,6 +57,8 @@ func (v View) describe(name string) string {
 	o := n.Report.Observation
 	var parts []string
 	switch {
+	case !n.Heard && n.Ago > 365*24*time.Hour:
+		parts = append(parts, "never heard")
 	case !n.Heard:
 		parts = append(parts, fmt.Sprintf("last heard %v ago", n.Ago.Round(time.Millisecond)))
 	case !n.Report.Observed:
@@ -77,6 +79,9 @@ func (v View) describe(name string) string {
 	}
 	if o.Problem != "" {
 		parts = append(parts, o.Problem)
+	}
+	if n.Report.Trouble != "" {
+		parts = append(parts, n.Report.Trouble)
 	}
 	return name + ": " + strings.Join(parts, ", ")
 }

@@ -57,7 +57,7 @@ func (a *advance) grant() bool {
 	}
 	s.Remember(proof)
 	a.notes = append(a.notes, Note{Kind: NoteGranted, Member: s.Primary,
-		Text:     fmt.Sprintf("%s is the primary of %s at epoch %d; it acknowledges with %s", s.Primary, s.Service, s.Epoch, s.Sync),
+		Text:     fmt.Sprintf("%s is the primary of %s at epoch %d; it acknowledges writes %s", s.Primary, s.Service, s.Epoch, s.Sync.needs()),
 		Evidence: proof.Arithmetic})
 	return true
 }
@@ -72,7 +72,7 @@ func (a *advance) record(t *Task) bool {
 		s.Before = distinct(append(slices.Clone(s.Before), s.Sync), p.Next)
 		s.Sync, s.Base = p.Next, 0
 		s.InLine = join(s.InLine, p.InLine)
-		a.note(NoteSync, s.Primary, "Writes of %s are to be acknowledged with %s", s.Service, p.Next)
+		a.note(NoteSync, s.Primary, "Writes of %s are to be acknowledged %s", s.Service, p.Next.needs())
 		return true
 	}
 	for _, d := range p.Tasks {

@@ -134,6 +134,19 @@ func (g Guarantee) String() string {
 	return fmt.Sprintf("any %d of [%s]", g.Quorum, strings.Join(g.Names, " "))
 }
 
+// needs says what a write waits for before it is acknowledged.
+func (g Guarantee) needs() string {
+	switch {
+	case g.Quorum > len(g.Names):
+		return "never: there is no standby to wait for"
+	case g.Quorum == 0:
+		return "without waiting for a standby"
+	case g.Quorum == 1:
+		return fmt.Sprintf("once %s has them", g)
+	}
+	return fmt.Sprintf("once %s have them", g)
+}
+
 // settled says whether so many of the set have what was written before it that the older guarantees are not needed.
 func (f *facts) settled() bool {
 	if f.s.Base == 0 {

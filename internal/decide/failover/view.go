@@ -106,6 +106,8 @@ type Report struct {
 	Leaving   bool              `json:"leaving,omitempty"`  // the node is shutting down in good order
 	Suspects  map[string]string `json:"suspects,omitempty"` // nodes, and why
 	Marks     []Mark            `json:"marks,omitempty"`
+	// Trouble is why the node's last step on its own instance failed; empty once one has not.
+	Trouble string `json:"trouble,omitempty"`
 }
 
 // A Node is what this node knows of another, or of itself.
@@ -132,6 +134,8 @@ type View struct {
 	GroupAge   time.Duration   `json:"group_age"`        // since this node first saw the turn of the plan's group
 	Recent     int             `json:"recent,omitempty"` // failovers that this node saw within ten hold-downs
 	ID         string          `json:"id,omitempty"`     // for a plan that begins now
+	// Tries is how often this node has done something about its own instance since that was last well.
+	Tries int `json:"tries,omitempty"`
 	// Deposed is the plan for which this process has ended the old holder's right to the lease.
 	Deposed string `json:"deposed,omitempty"`
 }

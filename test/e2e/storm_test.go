@@ -1,0 +1,123 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// layer starts a Backstay in front of one address and gives its own.
+func layer(t *testing.T, name, behind, policy string) string {
+	t.Helper()
+	dir := t.TempDir()
+	address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	config := filepath.Join(dir, "backstay.yaml")
+	text := fmt.Sprintf(`
+services:
+  - name: next
+    members: [%q]
+%s
+listeners:
+  - listen: %q
+    routes: [{service: next}]
+`, behind, policy, address)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start(t, name, binary, "run", "--config", config, "--data", filepath.Join(dir, "data"))
+	await(t, 10*time.Second, name+" listens", listens(address))
+	return address
+}
+
+// TestRetryStorm: a backend that fails for seconds behind three layers of Backstay never gets more than 1.2 times the requests of the
+// clients, whether breakers help or retry budgets and attempts are alone with it.
+func TestRetryStorm(t *testing.T) {
+	for _, tt := range []struct{ name, policy string }{
+		{"defaults", ""},
+		{"without breakers", "    breaker: off\n    outlier: off"},
+	} {
+		for _, how := range []string{"answers 503", "breaks off"} {
+			t.Run(tt.name+", "+how, func(t *testing.T) {
+				t.Parallel()
+				storm(t, tt.policy, how)
+			})
+		}
+	}
+}
+
+func storm(t *testing.T, policy, how string) {
+	var dead atomic.Bool
+	var asked atomic.Int64
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		switch {
+		case !dead.Load():
+		case how == "breaks off":
+			panic(http.ErrAbortHandler)
+		default:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	t.Cleanup(backend.Close)
+	backend.Config.ErrorLog = nil
+	at := layer(t, "third", strings.TrimPrefix(backend.URL, "http://"), policy)
+	at = layer(t, "second", at, policy)
+	at = layer(t, "first", at, policy)
+
+	// As long as the window in which budgets count: what a budget allows is a share of the requests of that time.
+	const rate, calm, down = 200, time.Second, 10 * time.Second
+	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 256}}
+	t.Cleanup(client.CloseIdleConnections)
+	var sent, good atomic.Int64
+	var all sync.WaitGroup
+	ask := func() {
+		sent.Add(1)
+		all.Go(func() {
+			res, err := client.Get("http://" + at + "/")
+			if err != nil {
+				return
+			}
+			_, _ = io.Copy(io.Discard, res.Body)
+			_ = res.Body.Close()
+			if res.StatusCode == http.StatusOK {
+				good.Add(1)
+			}
+		})
+	}
+	drive := func(d time.Duration) (requests, load int64) {
+		s, a := sent.Load(), asked.Load()
+		tick := time.NewTicker(time.Second / rate)
+		defer tick.Stop()
+		for end := time.Now().Add(d); time.Now().Before(end); <-tick.C {
+			ask()
+		}
+		all.Wait()
+		return sent.Load() - s, asked.Load() - a
+	}
+	before, _ := drive(calm)
+	if n := sent.Load() - good.Load(); n > 0 {
+		t.Fatalf("%d of %d requests failed while all was well", n, sent.Load())
+	}
+	dead.Store(true)
+	requests, load := drive(down)
+	t.Logf("%d requests while the backend failed made %d for it: %.2f times", requests, load, float64(load)/float64(requests))
+	// A budget is a share of the requests of its window, which at the beginning has those from before in it; three retries are always allowed.
+	if float64(before+load) > 1.2*float64(before+requests)+3 {
+		t.Errorf("%d requests of clients made %d for the backend, more than 1.2 times as many", requests, load)
+	}
+	dead.Store(false)
+	await(t, 20*time.Second, "requests are answered again", func() bool {
+		before := good.Load()
+		ask()
+		all.Wait()
+		return good.Load() > before
+	})
+}

@@ -38,10 +38,6 @@ type hands struct {
 	job    *job
 	cancel context.CancelFunc
 	next   *job
-	rest   time.Time // after care
-	failed int       // steps of care in a row
-	tries  int       // steps of care since the instance was last well
-	cause  string    // why the last one failed
 }
 
 func (h *hands) busyWith(at urgency) bool {

@@ -12,11 +12,12 @@ import (
 
 // Kinds of records on the event log.
 const (
-	eventPlan    = "failover.plan"    // a plan begins
-	eventResumed = "failover.resumed" // another node carries a plan on
-	eventCare    = "failover.care"    // a node does something about its own instance
-	eventHeld    = "failover.held"    // something is wrong, and nothing can be done about it automatically
-	eventRefused = "failover.refused" // what an operator wished cannot be had
+	eventPlan    = "failover.plan"        // a plan begins
+	eventResumed = "failover.resumed"     // another node carries a plan on
+	eventCare    = "failover.care"        // a node does something about its own instance
+	eventFailed  = "failover.care_failed" // and it did not work
+	eventHeld    = "failover.held"        // something is wrong, and nothing can be done about it automatically
+	eventRefused = "failover.refused"     // what an operator wished cannot be had
 )
 
 // think is one round of the loop: look, judge, and see to it that what follows is done.
@@ -157,33 +158,6 @@ func (u *unit) decide(v failover.View) {
 		return
 	}
 	u.toldRule = ""
-}
-
-// care looks after this node's own instance.
-func (u *unit) care(v failover.View) {
-	h := &u.hands
-	if u.engine == nil || u.c.isLeaving() {
-		return
-	}
-	d := failover.Care(v)
-	if d.Verdict != failover.Act {
-		return
-	}
-	s := d.Plan.Tasks[0].Step
-	if h.job != nil || h.next != nil || u.now.Before(h.rest) || u.granting {
-		return
-	}
-	u.tell(eventCare, u.c.o.Self, s.String(), d.Evidence, s.Epoch)
-	anew := d.Rule == failover.CareReinit
-	u.use(job{urgency: urgencyCare, step: s, anew: anew, after: func(out outcome) {
-		h.rest = time.Now().Add(u.svc.Heartbeat) // until the effect is seen
-		if out.err != nil {
-			h.rest = time.Now().Add(u.svc.Suspicion)
-			u.c.o.Log.Debug("step failed", "service", u.svc.Name, "step", s.String(), "error", out.err)
-		} else if anew && u.state.Wish != nil {
-			u.fulfilled(u.state.Wish.ID)
-		}
-	}})
 }
 
 // fulfilled ends a wish for new data.

@@ -62,6 +62,7 @@ type unit struct {
 	granting   bool
 	tookAt     time.Time
 	hands      hands
+	caring     caring
 	marks      map[markKey]mark
 	lastReport failover.Report
 	fencedSelf string // why this node stopped its own instance, told once

@@ -25,7 +25,7 @@ func (u *unit) look(now time.Time) failover.View {
 	v := failover.View{
 		Now: u.c.o.wall(), Self: u.c.o.Self, Service: u.svc, StateKnown: u.known, State: u.state, Store: own.Store,
 		Nodes: map[string]failover.Node{}, EpochAge: now.Sub(u.epochSeen), GroupAge: now.Sub(u.groupSeen), Deposed: u.deposed,
-		Serving: own.Serving, Tries: u.hands.tries, ID: rand.Text()[:8],
+		Serving: own.Serving, Tries: u.caring.tries, ID: rand.Text()[:8],
 	}
 	for n, contact := range contacts {
 		r := contact.Message.Services[u.svc.Name]
@@ -106,7 +106,7 @@ func (u *unit) ownReport(now time.Time, suspects map[string]string, contacts map
 		r.StoreAway = away
 	}
 	o := u.observation
-	r.Trouble = u.hands.cause
+	r.Trouble = u.caring.cause
 	r.Serving = u.isPrimary() && u.authority(now, contacts) || u.observed && o.Running && o.Role == plan.Primary
 	return r
 }

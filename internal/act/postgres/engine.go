@@ -51,6 +51,7 @@ type Engine struct {
 	proven  bool      // the synchronous set is known to be in force
 	owed    bool      // the epoch's row is not written yet
 	down    *downFacts
+	vain    vain
 
 	look queryConn
 }

@@ -149,6 +149,7 @@ func (e *Engine) launch() error {
 // upstream before it can answer.
 func (e *Engine) ready(ctx context.Context) error {
 	const recovery = 5 * time.Second
+	const beginning = 2 * time.Minute // to find where to recover from; a standby whose files do not say waits for ever
 	began := time.Now()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -164,6 +165,8 @@ func (e *Engine) ready(ctx context.Context) error {
 			return nil
 		case s == postmaster.Standby && time.Since(began) > recovery:
 			return nil
+		case s != postmaster.Standby && time.Since(began) > beginning && exists(e.data("standby.signal")):
+			return fmt.Errorf("the standby has not begun to recover in %v: %s", beginning, lastWords(e.logPath()))
 		}
 		select {
 		case <-tick.C:

@@ -92,7 +92,7 @@ func (e *Engine) rewindFiles(ctx context.Context, upstream string) error {
 	e.mu.Lock()
 	acc, o := e.acc, e.o
 	e.mu.Unlock()
-	if err := e.recoverCleanly(ctx, acc); err != nil {
+	if err := e.recoverCleanly(ctx, acc, upstream); err != nil {
 		return err
 	}
 	args := []string{"-D", o.DataPath, "--source-server=" + e.conninfo(o, upstream, rewinder, o.Node)}
@@ -104,8 +104,9 @@ func (e *Engine) rewindFiles(ctx context.Context, upstream string) error {
 		return fmt.Errorf("pg_rewind: %w: %s", err, lastLines(string(words.text), 2))
 	}
 	if strings.Contains(string(words.text), "no rewind required") {
-		return nil
+		return e.futile(upstream)
 	}
+	e.vain = vain{}
 	if err := e.checkRoom(); err != nil {
 		return err
 	}
@@ -121,14 +122,59 @@ func (e *Engine) rewindFiles(ctx context.Context, upstream string) error {
 	return errors.Join(e.makeStandby(), e.scrub(), e.persist(func(st *state) { st.Torn = false }))
 }
 
-// recoverCleanly brings a crashed instance's files into the clean state that pg_rewind asks for, in single-user mode.
-func (e *Engine) recoverCleanly(ctx context.Context, acc account) error {
+// vain counts rewinds that had nothing to do. Only the step at work uses it.
+type vain struct {
+	upstream string
+	epoch    uint64
+	times    int
+	first    time.Time
+}
+
+// vainTimes and vainFor are how often and for how long there may be nothing to rewind and yet no stream, before the files
+// are copied anew: pg_rewind knows timelines, not what else may be wrong with them.
+const (
+	vainTimes = 3
+	vainFor   = 5 * time.Second
+)
+
+// futile says when it is of no use to look for anything to rewind once more.
+func (e *Engine) futile(upstream string) error {
+	if epoch := e.state().Epoch; e.vain.upstream != upstream || e.vain.epoch != epoch {
+		e.vain = vain{upstream: upstream, epoch: epoch, first: time.Now()}
+	}
+	e.vain.times++
+	if since := time.Since(e.vain.first); e.vain.times >= vainTimes && since >= vainFor {
+		times := e.vain.times
+		e.vain = vain{}
+		return fmt.Errorf("it does not stream, although %d times in %v there was nothing to rewind", times, since.Round(time.Second))
+	}
+	return nil
+}
+
+// settleStandby brings a crashed standby's files into a clean state as a standby of nobody: what a single-user server
+// would write at their end, on the timeline of a primary that goes on writing there, nothing could tell from the
+// primary's own.
+func (e *Engine) settleStandby(ctx context.Context, upstream string) error {
+	if err := errors.Join(e.persist(func(st *state) { st.Upstream = "" }), e.makeStandby()); err != nil {
+		return err
+	}
+	err := e.start(ctx)
+	e.stopProcess(ctx, syscall.SIGINT, e.o.StopTimeout)
+	return errors.Join(err, e.persist(func(st *state) { st.Upstream = upstream }))
+}
+
+// recoverCleanly brings a crashed instance's files into the clean state that pg_rewind asks for: a primary's in single-user
+// mode.
+func (e *Engine) recoverCleanly(ctx context.Context, acc account, upstream string) error {
 	c, err := e.controldata()
 	if err != nil {
 		return err
 	}
 	if state := c["Database cluster state"]; strings.HasPrefix(state, "shut down") {
 		return nil
+	}
+	if strings.HasPrefix(c["Database cluster state"], "in archive recovery") {
+		return e.settleStandby(ctx, upstream)
 	}
 	// A single-user server does not start on a standby's data. Nobody can connect to it meanwhile.
 	if err := e.removeData("standby.signal"); err != nil {

@@ -9,6 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
 	"net"
 	"os"
@@ -404,5 +405,46 @@ func TestBadPasswordFile(t *testing.T) {
 	}
 	if l.look("a").Running || !l.look("a").Empty {
 		t.Error("it was begun all the same")
+	}
+}
+
+// A standby that was killed and is rewound to the primary that it followed has nothing written at its end on the way: it
+// streams again from there.
+func TestCrashedStandbyIsRewound(t *testing.T) {
+	l := newLab(t, "a", "b")
+	l.do("a", plan.Step{Kind: plan.Create, Epoch: 1})
+	l.do("b", plan.Step{Kind: plan.Clone, Epoch: 1, Upstream: "a"})
+	for i := range 3 {
+		l.Crash(t, "b")
+		l.until("b is gone", func() bool { return !l.look("b").Running })
+		if err := l.Write(t.Context(), "a", fmt.Sprint("while b was away ", i)); err != nil {
+			t.Fatal(err)
+		}
+		l.do("b", plan.Step{Kind: plan.Rewind, Epoch: 1, Upstream: "a"})
+		l.until("b has all rows", func() bool {
+			values, err := l.Values(t.Context(), "b")
+			return err == nil && len(values) == i+1
+		})
+	}
+	if r := l.happened(EventRewound); len(r) != 3 {
+		t.Errorf("rewound %d times: %v", len(r), r)
+	}
+}
+
+// Where there is nothing to rewind and yet no stream, time and again, the files are copied anew.
+func TestVainRewinds(t *testing.T) {
+	e := New(Options{Node: "b"})
+	e.vain.first = time.Now()
+	for i := range vainTimes {
+		if err := e.futile("a"); err != nil {
+			t.Errorf("given up after %d tries at once: %v", i+1, err)
+		}
+	}
+	e.vain.first = time.Now().Add(-vainFor)
+	if err := e.futile("a"); err == nil {
+		t.Error("it goes on in vain")
+	}
+	if err := e.futile("a"); err != nil {
+		t.Errorf("the count goes on after a copy: %v", err)
 	}
 }

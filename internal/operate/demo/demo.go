@@ -65,11 +65,14 @@ type show struct {
 	scouts *traffic // sheddable
 	watch  *watcher
 	began  time.Time
+
+	avoided []avoidance // in each scene
 }
 
 func newShow(st *stage, o Options) *show {
+	scenes := script(o.Length)
 	return &show{
-		stage: st, client: api.Dial(st.socket), script: script(o.Length), length: o.Length, out: o.Out,
+		stage: st, client: api.Dial(st.socket), script: scenes, avoided: make([]avoidance, len(scenes)), length: o.Length, out: o.Out,
 		view: newView(o.Out, o.Plain),
 		web:  newTraffic(st.url+"/", 8, 400), recs: newTraffic(st.url+"/recommendations", 2, 40),
 		buyers: newTraffic(st.url+"/checkout", 8, 40), scouts: newTraffic(st.url+"/prefetch", 4, 20).sheddable(),
@@ -148,6 +151,9 @@ func (s *show) draw(ctx context.Context) {
 	status, err := s.client.Status(ctx)
 	if err != nil && ctx.Err() != nil {
 		return
+	}
+	for i := range s.script {
+		s.avoided[i].look(&s.script[i], s.began, time.Now(), &status)
 	}
 	s.view.draw(picture{
 		elapsed: time.Since(s.began), length: s.length, url: s.stage.url, status: status, err: err,

@@ -11,6 +11,7 @@ import (
 type scene struct {
 	member       string
 	service      string // where it concerns one as a whole
+	slow         bool   // the balancer may deal with it alone
 	title, over  string
 	at, until    time.Duration
 	begin, end   func(*stage) error
@@ -34,7 +35,7 @@ func script(length time.Duration) []scene {
 			end:   func(s *stage) error { return s.signal("web-2", syscall.SIGCONT) },
 		},
 		{
-			member: "web-3", title: "web-3 becomes slow (400ms)", over: "web-3 is quick again",
+			member: "web-3", slow: true, title: "web-3 becomes slow (400ms)", over: "web-3 is quick again",
 			at: at(0.66), until: at(0.78),
 			begin: func(s *stage) error { return s.delay("web-3", 400*time.Millisecond) },
 			end:   func(s *stage) error { return s.delay("web-3", 0) },

@@ -52,6 +52,7 @@ func (s *show) verdict(cut bool) verdict {
 		if r, ok := s.watch.first(sc, sc.ended, returning...); ok {
 			f.returned, f.back = true, r.Time.Sub(sc.ended)
 		}
+		s.avoided[i].tell(&f, sc)
 		v.faults = append(v.faults, f)
 	}
 	return v

@@ -45,6 +45,11 @@ bench-http: build ## HAProxy, nginx, Caddy and Backstay side by side; prints rat
 	@scripts/setup bench
 	$(GO) run ./bench/http $(ARGS)
 
+bench-overload: build ## three times the load an application can bear, behind Backstay, HAProxy, nginx and Skipper
+	@scripts/setup bench
+	@scripts/skipper bin/skipper || echo "Skipper cannot be built here: it is left out" >&2
+	$(GO) run ./bench/overload $(ARGS)
+
 bench-lib: ## the resilience library and others of its kind side by side; writes the table in docs/benchmarks.md
 	cd bench/lib && $(GO) run . -write ../../docs/benchmarks.md $(ARGS)
 
@@ -63,5 +68,5 @@ clean: ## remove what was built
 setup-test:
 	@scripts/setup test
 
-.PHONY: sim bench-lib help run run-postgres test check build e2e h2spec cache-tests fuzz bench-http bench generate clean setup-test FORCE
+.PHONY: sim bench-overload bench-lib help run run-postgres test check build e2e h2spec cache-tests fuzz bench-http bench generate clean setup-test FORCE
 FORCE:

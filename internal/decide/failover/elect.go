@@ -42,6 +42,7 @@ func (a *advance) elect(t *Task) bool {
 	t.Error = ""
 	a.s.Elected = chosen.Node
 	a.lay(chosen, top, fenced)
+	a.s.Tried = join(a.s.Tried, []string{chosen.Node})
 	a.notes = append(a.notes, Note{Kind: NoteElected, Member: chosen.Node,
 		Text:     fmt.Sprintf("%s is to be the primary of %s at epoch %d, with position %d", chosen.Node, a.s.Service, a.s.Epoch, top.Position),
 		Evidence: positions(fenced) + "; " + a.s.arithmetic(names(fenced))})
@@ -111,12 +112,15 @@ func (a *advance) standIn(top Candidate, eligible []Candidate, zone string) Cand
 func (a *advance) lay(chosen, top Candidate, fenced []Candidate) {
 	var inLine []string
 	for _, c := range fenced {
-		if c.Node != chosen.Node && c.InLine && c.Timeline == top.Timeline && c.Position <= top.Position {
+		tried := slices.Contains(a.s.Tried, c.Node) // two promotions may have the same timeline
+		if c.Node != chosen.Node && c.InLine && !tried && c.Timeline == top.Timeline && c.Position <= top.Position {
 			inLine = append(inLine, c.Node)
 		}
 	}
-	if chosen.Node == a.s.Last { // who was in line with it still is, fenced or not
-		inLine = slices.DeleteFunc(slices.Clone(a.s.InLine), func(n string) bool { return n == chosen.Node })
+	if chosen.Node == a.s.Last { // who was in line with it still is, fenced or not, unless it may have been promoted meanwhile
+		inLine = join(inLine, slices.DeleteFunc(slices.Clone(a.s.InLine), func(n string) bool {
+			return n == chosen.Node || slices.Contains(a.s.Tried, n) || slices.ContainsFunc(fenced, func(c Candidate) bool { return c.Node == n })
+		}))
 	}
 	slices.Sort(inLine)
 	a.p.InLine, a.p.Next = inLine, Guarantee{Names: inLine, Quorum: quorumFor(a.v.Service.Quorum, len(inLine))}

@@ -45,6 +45,7 @@ func (a *advance) grant() bool {
 		before = nil
 	}
 	s.Primary, s.Last, s.Elected, s.Hold = s.Elected, s.Elected, "", false
+	s.Tried = nil
 	s.Sync, s.Before, s.InLine, s.Base = p.Next, distinct(before, p.Next), p.InLine, promoted.Position
 	if s.SystemID == "" {
 		s.SystemID = promoted.SystemID

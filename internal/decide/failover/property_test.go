@@ -274,3 +274,32 @@ func TestSwitchoverGoesBackWhereTheTargetDoesNotCatchUp(t *testing.T) {
 		t.Errorf("who was in line with a is not any more: %s", next.Plan.Next)
 	}
 }
+
+// TestWhoMayHaveBeenPromotedIsNotInLine: b was elected, perhaps promoted, and never granted; when the old primary is elected
+// after it without hearing of b, b may have history of its own.
+func TestWhoMayHaveBeenPromotedIsNotInLine(t *testing.T) {
+	v := revoked(map[string]uint64{"b": 5000, "c": 5000})
+	next, _, _ := Advance(v)
+	if next.Elected != "b" || !slices.Equal(next.Tried, []string{"b"}) {
+		t.Fatalf("elected %q, tried %v", next.Elected, next.Tried)
+	}
+	next.Plan.Tasks = slices.DeleteFunc(next.Plan.Tasks, func(task Task) bool { return task.Kind == plan.Promote || task.Kind == plan.Grant })
+	for i := range next.Plan.Tasks { // the next attempt: only a is fenced
+		task := &next.Plan.Tasks[i]
+		task.Epoch = 7
+		if task.Kind == plan.Elect {
+			task.Done, next.Plan.Group = false, task.Group
+		}
+		if task.Kind == plan.Fence {
+			task.Done, task.Position, task.Timeline = task.Node == "a", 5100, 2
+		}
+	}
+	next.Epoch, next.Elected, v.State = 7, "", &next
+	for _, n := range v.Service.Voters {
+		v.on(n, func(n *Node) { n.Heard, n.Report.Marks, n.Report.Suspects = true, nil, nil })
+	}
+	again, _, _ := Advance(v)
+	if again.Elected != "a" || !slices.Equal(again.Plan.InLine, []string{"c"}) {
+		t.Errorf("elected %q with %v in line, want a with c\n%s", again.Elected, again.Plan.InLine, again.Plan)
+	}
+}

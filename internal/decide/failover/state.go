@@ -56,6 +56,8 @@ type State struct {
 	Hold   bool `json:"hold,omitempty"`
 	// Elected is the member that a plan under way is promoting at Epoch: it may take the lease.
 	Elected string `json:"elected,omitempty"`
+	// Tried are the members that were elected since the last grant: each may have been promoted, and have history of its own.
+	Tried []string `json:"tried,omitempty"`
 	// Failovers counts unplanned grants.
 	Failovers int       `json:"failovers,omitempty"`
 	Wish      *Wish     `json:"wish,omitempty"`
@@ -160,7 +162,7 @@ const (
 
 // Clone returns a copy that shares nothing that is changed in place.
 func (s State) Clone() State {
-	s.Before, s.InLine, s.History = slices.Clone(s.Before), slices.Clone(s.InLine), slices.Clone(s.History)
+	s.Before, s.InLine, s.Tried, s.History = slices.Clone(s.Before), slices.Clone(s.InLine), slices.Clone(s.Tried), slices.Clone(s.History)
 	if s.Wish != nil {
 		w := *s.Wish
 		s.Wish = &w

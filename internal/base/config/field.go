@@ -144,6 +144,8 @@ func elementLabel(item any) string {
 		return strings.Join(item.Names, "+")
 	case Certificate:
 		return item.Cert
+	case TokenKey:
+		return item.ID
 	case Mode:
 		return item.Name
 	}
@@ -160,6 +162,7 @@ var labelKeys = map[reflect.Type][]string{
 	reflect.TypeFor[Split]():       {"service"},
 	reflect.TypeFor[Certificate](): {"cert"},
 	reflect.TypeFor[Mode]():        {"name"},
+	reflect.TypeFor[TokenKey]():    {"id"},
 }
 
 // labelOf names the item of a list of t that n describes.

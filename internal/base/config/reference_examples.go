@@ -106,6 +106,10 @@ listeners:
   - name: bestsellers
     members: [10.0.0.21:8080]
 `,
+	"PriorityTokens": `priority_tokens:
+  keys:
+    - {id: "2026", secret: {file: /etc/backstay/priority.key}}
+`,
 	"Mode": `services:
   - name: recommendations
     members: [10.0.0.11:8080]

@@ -12,6 +12,8 @@ type Config struct {
 	Services []Service `yaml:"services"`
 	// Listeners are where clients connect.
 	Listeners []Listener `yaml:"listeners"`
+	// PriorityTokens are signed priorities that anybody may send, in the header Backstay-Priority-Token.
+	PriorityTokens *PriorityTokens `yaml:"priority_tokens"`
 	// Modes are named ways to do less, which begin by themselves under overload, or by hand.
 	Modes []Mode `yaml:"modes"`
 	// Metrics says where Prometheus may scrape this node.
@@ -334,6 +336,20 @@ type Hedge struct {
 	Max int `yaml:"max" default:"1" min:"1" max:"1"`
 	// After is the least time before another is asked.
 	After Duration `yaml:"after" default:"1ms"`
+}
+
+// PriorityTokens are signed priorities: an application gives one to a client when that logs in, say, and the client's requests have that priority while the token is good. Applications sign them with package resilience (Tokens).
+type PriorityTokens struct {
+	// Keys are those in use; all verify. To change one without refusing anybody, add the new one everywhere before anything is signed with it.
+	Keys []TokenKey `yaml:"keys" required:"true"`
+}
+
+// TokenKey is a secret that signs priorities.
+type TokenKey struct {
+	// ID is how tokens refer to the key: up to 16 letters, digits, dashes and underscores.
+	ID string `yaml:"id" required:"true"`
+	// Secret is what signs: at least 16 bytes, 32 random ones are right.
+	Secret Secret `yaml:"secret" required:"true"`
 }
 
 // Mode is a named way to do less. While it is on, members are told so in the header Backstay-Degraded, and the service, where one is given, is spared: its requests get the mode's answer, or the service's fallback.

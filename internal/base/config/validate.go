@@ -22,6 +22,7 @@ func (v *validator) run() {
 	v.services()
 	v.listeners()
 	v.modes()
+	v.tokens()
 	v.observability()
 }
 

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -61,6 +62,27 @@ func (v *validator) rate(r *Rate, p path) {
 	}
 	if r.Per == "service" {
 		v.useless(p, "keys", "keys has no effect with per: service", "take it out")
+	}
+}
+
+// tokenID is what the keys of signed priorities may be called: it stands in every token.
+var tokenID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,16}$`)
+
+func (v *validator) tokens() {
+	t := v.config.PriorityTokens
+	if t == nil {
+		return
+	}
+	seen := map[string]path{}
+	for i, k := range t.Keys {
+		p := path{}.key("priority_tokens").key("keys").item(i, k.ID)
+		if k.ID != "" && !tokenID.MatchString(k.ID) {
+			v.problem(p.key("id"), fmt.Sprintf("%q cannot be the id of a key", k.ID), "use up to 16 letters, digits, dashes and underscores")
+		}
+		v.unique(seen, k.ID, "keys", p.key("id"))
+		if n := len(k.Secret.Text); n > 0 && n < 16 {
+			v.problem(p.key("secret"), fmt.Sprintf("the secret has %d bytes, and could be guessed", n), "use 16 at least; 32 random ones are right")
+		}
 	}
 }
 

@@ -18,11 +18,12 @@ import (
 
 // What processes tell each other about a request; package httpx of the resilience library says the same to applications.
 const (
-	AttemptHeader  = "Backstay-Attempt"  // which try this is, where it is not the first: not to be multiplied by further ones
-	TimeoutHeader  = "Backstay-Timeout"  // after how many milliseconds the answer is of no use
-	PriorityHeader = "Backstay-Priority" // how much it matters: class and level
-	DegradedHeader = "Backstay-Degraded" // the degradation modes that are on
-	RetryHeader    = "Backstay-Retry"    // in an answer: no, as it was tried again in vain already
+	AttemptHeader  = "Backstay-Attempt"        // which try this is, where it is not the first: not to be multiplied by further ones
+	TimeoutHeader  = "Backstay-Timeout"        // after how many milliseconds the answer is of no use
+	PriorityHeader = "Backstay-Priority"       // how much it matters: class and level
+	TokenHeader    = "Backstay-Priority-Token" // the same, signed
+	DegradedHeader = "Backstay-Degraded"       // the degradation modes that are on
+	RetryHeader    = "Backstay-Retry"          // in an answer: no, as it was tried again in vain already
 )
 
 // hearing is what the client, or a proxy in front, says about its request.
@@ -64,6 +65,13 @@ func (e *exchange) hearField(f *http1.Field) {
 		f.Drop = true
 		if p, leveled, ok := parsePriority(f.Value); ok && e.trusted {
 			h.priority, h.ranked, h.leveled = p, true, leveled
+		}
+	case http1.EqualFold(f.Name, TokenHeader): // goes on: it proves the same to those behind
+		if e.listener.Tokens == nil {
+			return
+		}
+		if p, err := e.listener.Tokens.Verify(string(f.Value)); err == nil {
+			h.priority, h.ranked, h.leveled = p, true, true
 		}
 	case http1.EqualFold(f.Name, TimeoutHeader):
 		f.Drop = true

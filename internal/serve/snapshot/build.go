@@ -12,6 +12,7 @@ import (
 	"github.com/backstay/backstay/internal/serve/pool"
 	"github.com/backstay/backstay/internal/serve/protect"
 	"github.com/backstay/backstay/internal/serve/transport"
+	"github.com/backstay/backstay/resilience"
 )
 
 // Deps is what a picture is built from besides the configuration.
@@ -49,6 +50,10 @@ func Build(c *config.Config, deps Deps) (*Snapshot, error) {
 	if err := b.link(c); err != nil {
 		return nil, err
 	}
+	var err error
+	if b.tokens, err = tokens(c.PriorityTokens); err != nil {
+		return nil, err
+	}
 	for _, lc := range c.Listeners {
 		if err := b.listener(lc); err != nil {
 			errs = append(errs, fmt.Errorf("listener %s: %w", lc.ID(), err))
@@ -63,6 +68,7 @@ func Build(c *config.Config, deps Deps) (*Snapshot, error) {
 type builder struct {
 	deps     Deps
 	services map[string]*Service
+	tokens   *resilience.Tokens
 	out      *Snapshot
 }
 
@@ -81,7 +87,7 @@ func (b *builder) listener(c config.Listener) error {
 		if l.Trust, err = newNetworks(c.Forwarded.Trust); err != nil {
 			return fmt.Errorf("forwarded.trust: %w", err)
 		}
-		l.Modes = b.out.Modes
+		l.Modes, l.Tokens = b.out.Modes, b.tokens
 		if l.Rate, err = b.rate("listener "+l.Name, c.Rate); err != nil {
 			return err
 		}

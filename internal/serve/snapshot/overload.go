@@ -66,6 +66,22 @@ func (b *builder) rate(scope string, c *config.Rate) (*protect.Rate, error) {
 	return r, nil
 }
 
+// tokens makes what verifies signed priorities; nil where there are none.
+func tokens(c *config.PriorityTokens) (*resilience.Tokens, error) {
+	if c == nil {
+		return nil, nil
+	}
+	var o resilience.TokenOptions
+	for _, k := range c.Keys {
+		secret, err := k.Secret.Reveal()
+		if err != nil {
+			return nil, fmt.Errorf("priority_tokens: key %s: %w", k.ID, err)
+		}
+		o.Keys = append(o.Keys, resilience.TokenKey{ID: k.ID, Secret: []byte(secret)})
+	}
+	return resilience.NewTokens(o)
+}
+
 // fallbacks makes the chain of a service; the services in it are set by link.
 func fallbacks(c config.Service) (chain []Fallback, staleLater bool) {
 	for _, f := range c.Fallback {

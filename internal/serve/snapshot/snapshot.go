@@ -13,6 +13,7 @@ import (
 	"github.com/backstay/backstay/internal/serve/pool"
 	"github.com/backstay/backstay/internal/serve/protect"
 	"github.com/backstay/backstay/internal/serve/transport"
+	"github.com/backstay/backstay/resilience"
 )
 
 // Snapshot is one picture. Nothing in it changes after Build.
@@ -46,7 +47,8 @@ type HTTPListener struct {
 	Proxy   *transport.ProxyIn      // nil without PROXY protocol
 	Trust   Networks                // proxies in front whose word about the client is believed
 	Modes   *protect.Modes
-	Rate    *protect.Rate // nil without
+	Tokens  *resilience.Tokens // verify signed priorities; nil where there are none
+	Rate    *protect.Rate      // nil without
 	Metrics *telemetry.Listener
 }
 

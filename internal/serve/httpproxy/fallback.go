@@ -21,13 +21,13 @@ type chaining struct {
 
 // serve asks the service, and then, as long as that fails, those that its fallbacks name.
 func (e *exchange) serve() {
-	e.ask1Service()
+	e.askService()
 	for e.chain.to != nil {
 		e.fallTo()
 	}
 }
 
-func (e *exchange) ask1Service() {
+func (e *exchange) askService() {
 	if e.spared() || e.tooLate() || !e.admit() {
 		return
 	}

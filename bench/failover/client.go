@@ -48,6 +48,7 @@ type client struct {
 	mu       sync.Mutex
 	acks     []acknowledgement
 	failures []failure
+	unsure   []int64 // rows of which it was not told what became of them
 	slowest  map[string]time.Duration // new connections by door since the last reset
 	idle     []idler
 	stop     context.CancelFunc
@@ -154,6 +155,9 @@ func (c *client) write(ctx context.Context, d door, id int64) {
 		cancel()
 		if err != nil {
 			c.failed(ctx, d, "flight", err)
+			c.mu.Lock()
+			c.unsure = append(c.unsure, id)
+			c.mu.Unlock()
 			closeSoon(conn)
 			conn = nil
 			pause(ctx, 5*time.Millisecond)
@@ -300,7 +304,7 @@ func two(acks []acknowledgement) time.Duration {
 	return worst
 }
 
-// verify reads everything back: rows acknowledged and absent, rows present that nobody was told of.
+// verify reads everything back: rows acknowledged and absent, and rows present although their statement failed.
 func (c *client) verify(ctx context.Context) (lost, extra int, err error) {
 	var conn *pgx.Conn
 	for _, d := range c.doors {
@@ -320,6 +324,7 @@ func (c *client) verify(ctx context.Context) (lost, extra int, err error) {
 	for _, a := range c.acks {
 		told[a.id] = true
 	}
+	unsure := slices.Clone(c.unsure)
 	c.mu.Unlock()
 	rows, err := conn.Query(ctx, "SELECT id FROM rows WHERE id < $1", int64(math.MaxInt64))
 	if err != nil {
@@ -330,9 +335,8 @@ func (c *client) verify(ctx context.Context) (lost, extra int, err error) {
 		return 0, 0, err
 	}
 	for _, id := range present {
-		if told[id] {
-			delete(told, id)
-		} else {
+		delete(told, id)
+		if slices.Contains(unsure, id) {
 			extra++
 		}
 	}

@@ -233,13 +233,13 @@ func (r *rig) round(ctx context.Context, f fault) (res result, err error) {
 		return res, err
 	}
 	r.client.rest(2)
-	r.client.mu.Lock()
-	clear(r.client.slowest)
-	r.client.mu.Unlock()
 	_, before, err := r.client.verify(ctx)
 	if err != nil {
 		return res, err
 	}
+	r.client.mu.Lock()
+	clear(r.client.slowest)
+	r.client.mu.Unlock()
 	began := time.Now()
 	victim, err := f.strike(r, primary)
 	var skip errSkip
@@ -271,10 +271,7 @@ func (r *rig) round(ctx context.Context, f fault) (res result, err error) {
 	r.client.wakeIdle()
 	acks, failures := r.client.since(began.Add(-time.Second))
 	longest, _ := gap(acks, began.Add(-time.Second), time.Now())
-	res.Gap, res.Acked, res.Two, res.Load = longest.Seconds(), len(acks), two(acks).Seconds(), load()
-	if victim != nil && victim.name != primary.name {
-		res.Two = two(acks).Seconds()
-	}
+	res.Gap, res.Acked, res.Two, res.Load = longest.Seconds(), len(acks), max(0, two(acks).Seconds()), load()
 	r.count(&res, failures, victim)
 	after, e := r.findPrimary(ctx)
 	res.Moved = e == nil && after != primary

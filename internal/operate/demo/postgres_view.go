@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -128,7 +129,7 @@ type postgresScreen struct {
 	mu     sync.Mutex
 	out    *os.File
 	height int
-	rates  []time.Duration
+	rates  []int
 }
 
 func (s *postgresScreen) say(string) {} // the drawing shows it
@@ -149,14 +150,14 @@ func (s *postgresScreen) draw(p postgresPicture) {
 	}
 	row("%sBackstay and PostgreSQL%s  %s / %s   now: %s%s%s", bold, plain, clock(p.elapsed), clock(p.length), yellow, p.now, plain)
 	row("")
-	s.rates = append(s.rates, time.Duration(p.rate)*time.Millisecond)
+	s.rates = append(s.rates, p.rate)
 	colour := green
 	if p.errors > 0 {
 		colour = red
 	}
-	row("  %5d writes/s  %s  acknowledged %d   %serrors %d%s   longest gap %s", p.rate, spark(s.rates, 30), p.total.acknowledged, colour, p.total.errors, plain, brief(p.total.gap))
+	row("  %5d writes/s  %s  acknowledged %d   %serrors %d%s   longest gap %s", p.rate, spark(heights(s.rates), 30), p.total.acknowledged, colour, p.total.errors, plain, brief(p.total.gap))
 	if p.pause > 200*time.Millisecond {
-		row("  %sno write for %s: clients are held%s", yellow, brief(p.pause), plain)
+		row("  %sno write for %s%s", yellow, brief(p.pause), plain)
 	} else {
 		row("")
 	}
@@ -177,6 +178,16 @@ func (s *postgresScreen) draw(p postgresPicture) {
 }
 
 func (s *postgresScreen) close() {}
+
+// heights are rates as the durations that spark draws at a height in proportion to the highest.
+func heights(rates []int) []time.Duration {
+	most := max(1, slices.Max(rates))
+	var out []time.Duration
+	for _, r := range rates {
+		out = append(out, time.Millisecond<<(7*r/most))
+	}
+	return out
+}
 
 func postgresDot(p postgresPicture, s sight) string {
 	switch text := p.describe(s); {

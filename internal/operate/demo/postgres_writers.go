@@ -102,8 +102,15 @@ func (w *writers) start(ctx context.Context) {
 
 func (w *writers) wait() { w.wg.Wait() }
 
+// lastWrite is how long a statement may still take when the writers are told to end: cut off it would leave it open whether
+// its row is there.
+const lastWrite = 3 * time.Second
+
 // write is one client: it keeps one session, and opens another through the next listener when that breaks.
-func (w *writers) write(ctx context.Context, id int) {
+func (w *writers) write(until context.Context, id int) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(until))
+	defer cancel()
+	defer context.AfterFunc(until, func() { time.AfterFunc(lastWrite, cancel) })()
 	var conn *pgx.Conn
 	defer func() {
 		if conn != nil {
@@ -111,7 +118,7 @@ func (w *writers) write(ctx context.Context, id int) {
 		}
 	}()
 	seq, at := int64(0), id
-	for due := time.Now(); sleepUntil(ctx, due); due = later(due.Add(writeEvery), time.Now()) {
+	for due := time.Now(); sleepUntil(until, due); due = later(due.Add(writeEvery), time.Now()) {
 		if conn == nil {
 			var err error
 			if conn, err = w.connect(ctx, w.addresses[at%len(w.addresses)]); err != nil {

@@ -62,12 +62,18 @@ func nobodyHome(f *tryError) bool {
 // endure lets a request that found nobody at home, wherever it was sent, wait like one for which no member can serve: nothing of it was
 // processed anywhere. It reports false where its time, or the room to wait in, is used up.
 func (e *exchange) endure() bool {
+	limit := int64(e.service.Config.Hold.For)
+	if limit <= 0 || e.tries < e.target.Retry.Attempts {
+		return false
+	}
 	t := now()
 	if e.holdBy == 0 {
-		e.holdBy = t + int64(e.service.Config.Hold.For)
+		e.holdBy = t + limit
+		e.service.Metrics.Count(telemetry.Held)
 	}
 	d := min(e.target.Retry.Backoff.Delay(e.tries), time.Duration(e.holdBy-t))
-	if d <= 0 || e.tries < e.target.Retry.Attempts {
+	if d <= 0 {
+		e.service.Metrics.Count(telemetry.HoldTimeout)
 		return false
 	}
 	ctx, cancel := e.bounded()

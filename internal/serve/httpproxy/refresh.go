@@ -35,9 +35,10 @@ func (e *exchange) refresh() {
 		lead:       lead, entry: k.decision.Entry,
 	}
 	k.query.Keep(&r.query, &r.request)
-	e.server.work.Go(func() {
-		defer e.server.refreshes.Add(-1)
-		r.lead.Done(e.server.renew(r))
+	s := e.server // the exchange is somebody else's by then
+	s.work.Go(func() {
+		defer s.refreshes.Add(-1)
+		r.lead.Done(s.renew(r))
 	})
 }
 

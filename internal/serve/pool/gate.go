@@ -58,31 +58,10 @@ func (s *Service) Hold(ctx context.Context, bytes int64) error {
 	if s.pickable() {
 		return nil
 	}
-	return s.wait(ctx, bytes, s.canPick)
-}
-
-// Pause holds a request that found nobody at home wherever it was sent, although Pick succeeds: checks may not be believed, or
-// have not noticed yet. It waits for d, less when who may be picked changes. Errors are those of Hold.
-func (s *Service) Pause(ctx context.Context, bytes int64, d time.Duration) error {
-	seen := s.view.Load()
-	until, cancel := context.WithTimeoutCause(ctx, d, errPaused)
-	defer cancel()
-	err := s.wait(until, bytes, func() bool { return s.view.Load() != seen })
-	if errors.Is(err, errPaused) {
-		return nil
-	}
-	return err
-}
-
-// errPaused ends a Pause that nothing else ended.
-var errPaused = errors.New("the pause is over")
-
-// wait takes a place in the waiting room until ready holds.
-func (s *Service) wait(ctx context.Context, bytes int64, ready func() bool) error {
 	s.metrics.Count(telemetry.Held)
 	s.held.Add(1)
 	defer s.held.Add(-1)
-	err := s.hold.Wait(ctx, bytes, ready)
+	err := s.hold.Wait(ctx, bytes, s.canPick)
 	switch {
 	case errors.Is(err, resilience.ErrHoldTimeout):
 		s.metrics.Count(telemetry.HoldTimeout)
@@ -91,6 +70,28 @@ func (s *Service) wait(ctx context.Context, bytes int64, ready func() bool) erro
 	}
 	return err
 }
+
+// Pause holds a request that found nobody at home wherever it was sent, although Pick succeeds: checks may not be believed, or
+// have not noticed yet. It waits for d, less when who may be picked changes. Errors are those of Hold. A request may pause again
+// and again: whoever lets it counts it as held, once.
+func (s *Service) Pause(ctx context.Context, bytes int64, d time.Duration) error {
+	seen := s.view.Load()
+	until, cancel := context.WithTimeoutCause(ctx, d, errPaused)
+	defer cancel()
+	s.held.Add(1)
+	defer s.held.Add(-1)
+	err := s.hold.Wait(until, bytes, func() bool { return s.view.Load() != seen })
+	if errors.Is(err, errPaused) {
+		return nil
+	}
+	if errors.Is(err, resilience.ErrHoldFull) {
+		s.metrics.Count(telemetry.HoldFull)
+	}
+	return err
+}
+
+// errPaused ends a Pause that nothing else ended.
+var errPaused = errors.New("the pause is over")
 
 // room lets those who are held look again when a try has ended, where that can have made room.
 func (s *Service) room() {

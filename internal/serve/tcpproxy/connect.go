@@ -93,12 +93,18 @@ func (v *session) another(ctx context.Context, err error) bool {
 // endure lets a session that found nobody at home wherever it tried wait like one for which there is no member: for a
 // backoff, less when who may be picked changes, and in all no longer than the service holds.
 func (v *session) endure(ctx context.Context) bool {
+	limit := time.Duration(v.service.Config.Hold.For)
+	if limit <= 0 {
+		return false
+	}
 	t := time.Now()
 	if v.holdBy.IsZero() {
-		v.holdBy = t.Add(time.Duration(v.service.Config.Hold.For))
+		v.holdBy = t.Add(limit)
+		v.service.Metrics.Count(telemetry.Held)
 	}
 	delay := min(v.service.Retry.Backoff.Delay(v.tries), v.holdBy.Sub(t))
 	if delay <= 0 {
+		v.service.Metrics.Count(telemetry.HoldTimeout)
 		return false
 	}
 	err := v.service.Pool.Pause(ctx, int64(len(v.head)), delay)

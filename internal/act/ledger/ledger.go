@@ -226,6 +226,27 @@ func (l *Ledger) passTurn() {
 	<-l.turn
 }
 
+// Beside runs what is not a step between steps: only where none is under way or waits, and ended for any that comes. It says
+// whether it ran.
+func (l *Ledger) Beside(ctx context.Context, run func(ctx context.Context)) bool {
+	select {
+	case l.turn <- struct{}{}:
+	default:
+		return false
+	}
+	defer l.passTurn()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	l.mu.Lock()
+	l.step = &underway{0, cancel}
+	closed := l.closed
+	l.mu.Unlock()
+	if !closed {
+		run(ctx)
+	}
+	return !closed
+}
+
 // Close ends the step under way and lets no other through; finish has the instance to itself.
 func (l *Ledger) Close(finish func()) {
 	l.mu.Lock()

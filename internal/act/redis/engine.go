@@ -1,0 +1,196 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/backstay/backstay/internal/act/account"
+	"github.com/backstay/backstay/internal/act/ledger"
+	"github.com/backstay/backstay/internal/base/event"
+	"github.com/backstay/backstay/internal/decide/plan"
+)
+
+// An Engine observes and changes the instance of its node. Use New.
+type Engine struct {
+	o       Options
+	log     *slog.Logger
+	ledger  *ledger.Ledger
+	changed chan struct{}
+	prepare sync.Mutex // of the folders and the account, once
+
+	mu      sync.Mutex
+	settled bool // init has run
+	acc     account.Account
+	program string
+	proc    *server       // nil when down
+	exited  chan struct{} // closed when proc is gone
+	life    int           // grows with each start of a process
+	stopped bool          // an order, or ctx, ended the last one
+	ending  string        // how the last process ended, for people
+	seen    facts
+	rest    rest // what is known of the instance when it cannot be asked
+	synced  bool // since this process began Redis' own count has been that of the data
+	loaded  bool // rest was held against what this process loaded
+	failing time.Time
+	failure string
+	probe   probe
+	saved   time.Time // of the last Checkpoint step
+	apart   string    // why it is not attached to its upstream
+
+	look looker
+}
+
+// New returns an engine. It does nothing until it is asked or run.
+func New(o Options) *Engine {
+	e := &Engine{o: o.withDefaults(), changed: make(chan struct{}, 1)}
+	e.log = e.o.Log
+	e.ledger = ledger.New(ledger.Options{
+		Node: o.Node, Path: filepath.Join(o.DataDir, "epoch.json"), Log: e.log, Changed: e.notify,
+		Condition: func() ledger.Condition { return ledger.Condition{Empty: e.empty(), Running: e.process() != nil} },
+		Abandon:   func(context.Context) { e.kill() },
+	})
+	return e
+}
+
+// Changed has a value when something happened that is worth a look: the child ended, the stream was lost.
+func (e *Engine) Changed() <-chan struct{} { return e.changed }
+
+func (e *Engine) notify() {
+	select {
+	case e.changed <- struct{}{}:
+	default:
+	}
+}
+
+// DataPath returns Redis' folder, which is what a guard watches.
+func (e *Engine) DataPath() string { return filepath.Join(e.o.DataDir, "redis") }
+
+func (e *Engine) data(name string) string { return filepath.Join(e.DataPath(), name) }
+func (e *Engine) confPath() string        { return filepath.Join(e.o.DataDir, "redis.conf") }
+func (e *Engine) logPath() string         { return filepath.Join(e.o.DataDir, "log", "redis.log") }
+func (e *Engine) restPath() string        { return filepath.Join(e.o.DataDir, "rest.json") }
+
+func (e *Engine) hasLog() bool {
+	return exists(e.data(filepath.Join("appendonlydir", "appendonly.aof.manifest")))
+}
+func (e *Engine) hasDump() bool { return exists(e.data("dump.rdb")) }
+
+// empty says that there is nothing to lose: no data, or data that was being replaced.
+func (e *Engine) empty() bool { return !e.hasLog() && !e.hasDump() || e.ledger.State().Copying }
+
+// init finds the account and the program, makes the folders and reads the state: all that New must not do.
+func (e *Engine) init() error {
+	e.prepare.Lock()
+	defer e.prepare.Unlock()
+	if e.settled {
+		return nil
+	}
+	if e.o.DataDir == "" || e.o.Node == "" {
+		return errors.New("an engine needs a node's name and a data_dir")
+	}
+	acc, err := account.Look(e.o.User)
+	if err != nil {
+		return err
+	}
+	program, err := exec.LookPath(e.o.Program)
+	if err != nil {
+		return fmt.Errorf("Redis is not installed: install redis-server 7 or name it as program: %w", err)
+	}
+	for _, dir := range []string{e.o.DataDir, e.DataPath(), filepath.Dir(e.logPath())} {
+		if err := acc.Directory(dir); err != nil {
+			return fmt.Errorf("prepare data_dir: %w", err)
+		}
+	}
+	if err := e.ledger.Open(); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.acc, e.program, e.rest, e.settled = acc, program, readRest(e.restPath()), true
+	return nil
+}
+
+// process returns the server, nil when there is none.
+func (e *Engine) process() *server {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.proc
+}
+
+func (e *Engine) record(kind, message, evidence string, fields map[string]any) {
+	e.log.Info("event", "kind", kind, "message", message, "evidence", evidence)
+	if e.o.Append != nil {
+		e.o.Append(event.Record{Kind: kind, Service: e.o.Service, Member: e.o.Node, Node: e.o.Node, Message: message, Evidence: evidence, Fields: fields})
+	}
+}
+
+// peer returns where a node's instance listens.
+func (e *Engine) peer(node string) (string, error) {
+	addr, ok := e.o.Peers[node]
+	if !ok || node == e.o.Node {
+		return "", fmt.Errorf("%q is not another node of the service", node)
+	}
+	return addr, nil
+}
+
+// Do performs a step. One at a time is under way; another waits its turn or for ctx. One of a newer epoch ends what an
+// older epoch is still busy with.
+func (e *Engine) Do(ctx context.Context, s plan.Step) error {
+	if err := e.init(); err != nil {
+		return fmt.Errorf("%s: %w", s, err)
+	}
+	return e.ledger.Do(ctx, s, e.perform)
+}
+
+// Done says whether a step's effect is there already.
+func (e *Engine) Done(ctx context.Context, s plan.Step) (bool, error) {
+	if err := errors.Join(e.init(), e.ledger.Stale(s)); err != nil {
+		return false, err
+	}
+	st := e.ledger.State()
+	switch s.Kind {
+	case plan.Stop:
+		return e.process() == nil, nil
+	case plan.Demote:
+		return st.Standby && e.process() != nil, nil
+	case plan.Fence:
+		return st.Held == s.Epoch && (st.Fenced || st.Reigns(s.Epoch)), nil
+	case plan.Checkpoint:
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		return time.Since(e.saved) < 30*time.Second, nil
+	}
+	o, err := e.Observe(ctx)
+	if err != nil || !o.Running {
+		return false, err
+	}
+	switch s.Kind {
+	case plan.Start, plan.Restart:
+		return st.Standby || o.Role == plan.Primary, nil
+	case plan.Create, plan.Promote:
+		return o.Role == plan.Primary && st.Reigns(s.Epoch) && o.SystemID != "", nil
+	case plan.SetSync:
+		return o.Role == plan.Primary && s.Quorum == 0, nil
+	}
+	return st.Held == s.Epoch && o.Role == plan.Standby && o.Upstream == s.Upstream && o.Streaming, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil || !errors.Is(err, os.ErrNotExist)
+}
+
+var _ interface {
+	Observe(context.Context) (plan.Observation, error)
+	Do(context.Context, plan.Step) error
+	Done(context.Context, plan.Step) (bool, error)
+	Changed() <-chan struct{}
+	Run(context.Context) error
+} = (*Engine)(nil)

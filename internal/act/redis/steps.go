@@ -1,0 +1,375 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/backstay/backstay/internal/act"
+	"github.com/backstay/backstay/internal/act/ledger"
+	"github.com/backstay/backstay/internal/decide/plan"
+)
+
+// perform does what the ledger has let through.
+func (e *Engine) perform(ctx context.Context, s plan.Step) error {
+	switch s.Kind {
+	case plan.Create:
+		return e.create(ctx, s)
+	case plan.Clone:
+		return e.clone(ctx, s)
+	case plan.Rewind:
+		return e.rewind(ctx, s)
+	case plan.Start:
+		return e.resume(ctx, s)
+	case plan.Stop:
+		if s.Mode == plan.Immediate {
+			e.kill()
+		} else {
+			e.stop(ctx)
+		}
+		return nil
+	case plan.Restart:
+		e.stop(ctx)
+		return e.resume(ctx, s)
+	case plan.Promote:
+		return e.promote(ctx, s)
+	case plan.Demote:
+		return e.demote(ctx)
+	case plan.Follow:
+		return e.follow(ctx, s)
+	case plan.Fence:
+		return e.fence(ctx, s)
+	case plan.SetSync: // the ledger refused a set: without one there is nothing to do
+		return nil
+	default:
+		return e.checkpoint(ctx)
+	}
+}
+
+func (e *Engine) create(ctx context.Context, s plan.Step) error {
+	if err := e.ledger.Update(func(st *ledger.State) { st.Copying = false }); err != nil {
+		return err
+	}
+	return e.reign(ctx, s)
+}
+
+func (e *Engine) promote(ctx context.Context, s plan.Step) error {
+	if e.empty() {
+		return errors.New("there is no data to promote: create or clone it")
+	}
+	return e.reign(ctx, s)
+}
+
+// resume runs the instance as what it was.
+func (e *Engine) resume(ctx context.Context, s plan.Step) error {
+	if st := e.ledger.State(); !st.Standby && st.Reign > 0 {
+		return e.reign(ctx, s)
+	}
+	if e.empty() && !e.ledger.State().Copying {
+		return errors.New("there is no data to start: create or clone it")
+	}
+	if err := e.launch(ctx); err != nil {
+		return err
+	}
+	if st := e.ledger.State(); st.Upstream != "" {
+		return e.attach(ctx, st.Upstream, false)
+	}
+	return nil
+}
+
+// reign makes the instance the primary of the step's epoch, in a new life. In the same breath it writes the epoch, so that
+// no client's write comes before it.
+func (e *Engine) reign(ctx context.Context, s plan.Step) error {
+	if err := e.launch(ctx); err != nil {
+		return err
+	}
+	if e.facts().master && e.ledger.State().Reigns(s.Epoch) {
+		return nil
+	}
+	began := time.Now()
+	if err := e.loosen(); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	at, _ := e.whereabouts()
+	from := e.seen.origin.next(e.o.Node, at)
+	from.At = e.seen.offset
+	e.mu.Unlock()
+	if from.System == "" {
+		from.System = newSystem()
+	}
+	if err := e.ledger.Update(func(st *ledger.State) { st.Reign, st.Standby, st.Upstream = s.Epoch, false, "" }); err != nil {
+		return err
+	}
+	err := e.ask(ctx, e.o.ProbeTimeout, func(ctx context.Context, k *conn) error {
+		// With a minimum of standbys the first write would be refused: none has followed yet.
+		return all(k.all(ctx, []string{"CONFIG", "SET", "min-replicas-to-write", "0"}, []string{"REPLICAOF", "NO", "ONE"},
+			[]string{"MULTI"}, []string{"SET", keyEpoch, fmt.Sprint(s.Epoch)}, []string{"SET", keyOrigin, from.String()}, []string{"EXEC"},
+			[]string{"CONFIG", "SET", "min-replicas-to-write", fmt.Sprint(e.o.MinStandbys)}))
+	})
+	if err == nil {
+		err = e.refresh(ctx)
+	}
+	if err != nil { // what may have become a primary and is not known to be one must not be one later
+		e.kill()
+		return fmt.Errorf("it did not become primary and was stopped: %w", err)
+	}
+	e.mu.Lock()
+	e.probe, e.synced = probe{last: time.Now()}, true
+	e.mu.Unlock()
+	took := time.Since(began)
+	e.record(EventPromoted, fmt.Sprintf("%s is the primary of epoch %d", e.o.Node, s.Epoch), fmt.Sprintf("promoted in %v", took.Round(time.Millisecond)), map[string]any{"epoch": s.Epoch})
+	return nil
+}
+
+// all is the first refusal among answers.
+func all(answers []answer, err error) error {
+	for _, a := range answers {
+		err = errors.Join(err, a.err)
+	}
+	return err
+}
+
+// detach has the instance follow nobody, as a standby: it takes no writes from here on, and nothing from any upstream.
+func (e *Engine) detach(ctx context.Context) error {
+	if err := e.command(ctx, "REPLICAOF", nowhereHost, nowherePort); err != nil {
+		return err
+	}
+	return e.refresh(ctx)
+}
+
+// stepDown detaches, and has a primary's standbys take all there is.
+func (e *Engine) stepDown(ctx context.Context) error {
+	if err := e.refresh(ctx); err != nil {
+		return err
+	}
+	was := e.facts()
+	if err := e.detach(ctx); err != nil {
+		return err
+	}
+	if was.master {
+		e.handover(ctx)
+	}
+	return nil
+}
+
+// handover waits until the standbys that were connected have what there is, as they say themselves, for at most the
+// timeout: who decides who takes over looks at positions.
+func (e *Engine) handover(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, e.o.HandoverTimeout)
+	defer cancel()
+	f := e.facts()
+	for _, d := range f.downs {
+		err := poll(ctx, func() (bool, error) {
+			its, err := e.lookAt(ctx, d.address)
+			return err != nil || its.replid == f.replid && its.offset >= f.offset, nil
+		})
+		if err != nil {
+			e.log.Warn("a standby did not take everything in time", "standby", d.address)
+		}
+	}
+}
+
+func (e *Engine) demote(ctx context.Context) error {
+	if e.empty() {
+		return errors.New("there is no data to demote")
+	}
+	st := e.ledger.State()
+	if !st.Standby && e.process() != nil {
+		if err := e.stepDown(ctx); err != nil {
+			e.kill()
+		}
+	}
+	if err := e.ledger.Update(func(st *ledger.State) {
+		if !st.Standby {
+			st.Standby, st.Upstream = true, ""
+		}
+	}); err != nil {
+		return err
+	}
+	return e.launch(ctx)
+}
+
+// fence makes sure that nothing older than the epoch is taken by this instance: no client's write, if it was primary, and
+// nothing of an older primary's stream. The epoch is on disk already.
+func (e *Engine) fence(ctx context.Context, s plan.Step) error {
+	if e.ledger.State().Reigns(s.Epoch) {
+		return nil // the primary of this very epoch
+	}
+	began := time.Now()
+	if e.process() != nil {
+		err := e.detach(ctx)
+		if refused(err, "LOADING") && e.refresh(ctx) == nil && e.facts().detached() {
+			err = nil // it is only being started, and follows nobody yet
+		}
+		if err != nil && e.process() != nil {
+			e.record(EventForced, fmt.Sprintf("%s did not let go of its stream and was killed", e.o.Node), err.Error(), nil)
+			e.kill()
+		}
+	}
+	standby := !e.empty() || e.ledger.State().Copying
+	if err := e.ledger.Update(func(st *ledger.State) { st.Fenced, st.Standby, st.Upstream = true, st.Standby || standby, "" }); err != nil {
+		return err
+	}
+	e.record(EventFenced, fmt.Sprintf("%s takes nothing older than epoch %d", e.o.Node, s.Epoch), "", map[string]any{"took": time.Since(began), "epoch": s.Epoch})
+	return nil
+}
+
+// follow changes the upstream. Whoever may have what the upstream does not has it put aside first; who does have such is
+// refused.
+func (e *Engine) follow(ctx context.Context, s plan.Step) error {
+	if e.empty() && !e.ledger.State().Copying {
+		return errors.New("there is no data that could follow: clone it")
+	}
+	if err := e.turnTo(ctx, s); err != nil {
+		return err
+	}
+	return e.attach(ctx, s.Upstream, false)
+}
+
+// turnTo lets go of an older upstream and notes the new one; the instance runs afterwards.
+func (e *Engine) turnTo(ctx context.Context, s plan.Step) error {
+	if _, err := e.peer(s.Upstream); err != nil {
+		return err
+	}
+	st := e.ledger.State()
+	if e.process() != nil && st.Upstream != "" && (st.Upstream != s.Upstream || st.Held != s.Epoch) {
+		if err := e.detach(ctx); err != nil {
+			e.kill()
+		}
+	}
+	if err := e.ledger.Update(func(st *ledger.State) { st.Fenced, st.Standby, st.Upstream = false, true, s.Upstream }); err != nil {
+		return err
+	}
+	return e.launch(ctx)
+}
+
+// rewind gives up what the upstream does not have, after it was put aside.
+func (e *Engine) rewind(ctx context.Context, s plan.Step) error {
+	if e.empty() {
+		return e.clone(ctx, s)
+	}
+	if _, err := e.peer(s.Upstream); err != nil {
+		return err
+	}
+	if err := e.standDown(ctx); err != nil {
+		return err
+	}
+	if err := e.launch(ctx); err != nil { // such as an append-only file that cannot be read
+		e.log.Warn("what is there does not start, and is cloned over", "error", err)
+		return e.clone(ctx, s)
+	}
+	if err := e.turnTo(ctx, s); err != nil {
+		return err
+	}
+	if err := e.attach(ctx, s.Upstream, true); err != nil {
+		return err
+	}
+	if err := e.awaitStream(ctx, s); err != nil {
+		return err
+	}
+	e.record(EventRewound, fmt.Sprintf("%s gave up what %s does not have, and follows it", e.o.Node, s.Upstream), "", nil)
+	return nil
+}
+
+// standDown makes a standby of whatever it is.
+func (e *Engine) standDown(ctx context.Context) error {
+	if e.ledger.State().Standby {
+		return nil
+	}
+	if e.process() != nil && e.detach(ctx) != nil {
+		e.kill()
+	}
+	return e.ledger.Update(func(st *ledger.State) { st.Standby = true })
+}
+
+// clone copies the upstream's data in place of what is there; a healthy follower is left alone.
+func (e *Engine) clone(ctx context.Context, s plan.Step) error {
+	upstream, err := e.peer(s.Upstream)
+	if err != nil {
+		return err
+	}
+	if done, err := e.Done(ctx, s); err == nil && done {
+		return nil
+	}
+	if st, o := e.ledger.State(), e.facts(); e.process() != nil && st.Upstream == s.Upstream && o.linkUp && o.upstream() == upstream && !st.Copying {
+		return e.turnTo(ctx, s) // only the epoch is new
+	}
+	if _, err := e.lookAt(ctx, upstream); err != nil {
+		return fmt.Errorf("%s cannot be copied from: %w", s.Upstream, err)
+	}
+	if err := e.standDown(ctx); err != nil {
+		return err
+	}
+	if !e.empty() {
+		if e.process() != nil {
+			e.stop(ctx)
+		}
+		if err := e.rescue("a clone was ordered"); err != nil {
+			e.log.Warn("what the clone replaces could not be put aside", "error", err)
+		}
+	}
+	e.kill()
+	err = e.ledger.Update(func(st *ledger.State) { st.Fenced, st.Standby, st.Upstream, st.Copying = false, true, s.Upstream, true })
+	if err == nil {
+		err = errors.Join(os.RemoveAll(e.data("appendonlydir")), os.RemoveAll(e.data("dump.rdb")))
+	}
+	if err == nil {
+		err = e.launch(ctx)
+	}
+	if err == nil {
+		err = e.attach(ctx, s.Upstream, true)
+	}
+	if err == nil {
+		err = e.awaitStream(ctx, s)
+	}
+	if err != nil {
+		return err
+	}
+	e.record(EventCloned, fmt.Sprintf("%s has a copy of the data of %s", e.o.Node, s.Upstream), "", nil)
+	return nil
+}
+
+// awaitStream waits until what the upstream has is here, and on disk. It gives up where nothing has moved for a while.
+func (e *Engine) awaitStream(ctx context.Context, s plan.Step) error {
+	const patience = 30 * time.Second
+	moved, last := time.Now(), int64(-1)
+	return poll(ctx, func() (bool, error) {
+		if e.process() == nil {
+			return false, errors.New("Redis ended while it copied")
+		}
+		if err := e.refresh(ctx); err != nil {
+			return false, nil
+		}
+		e.tend()
+		f := e.facts()
+		if f.linkUp && !e.ledger.State().Copying {
+			return true, nil
+		}
+		if f.copied != last || f.loading || f.rewriting {
+			moved, last = time.Now(), f.copied
+		}
+		e.ledger.SetBusy(fmt.Sprintf("%s %d%%", s.Kind, f.copied))
+		if time.Since(moved) > patience {
+			return false, fmt.Errorf("nothing came from %s for %v: %s", s.Upstream, patience, lastWords(e.logPath()))
+		}
+		return false, nil
+	})
+}
+
+// checkpoint rewrites the append-only file, so that the next start has little to read.
+func (e *Engine) checkpoint(ctx context.Context) error {
+	if e.process() == nil {
+		return act.ErrNotRunning
+	}
+	err := e.command(ctx, "BGREWRITEAOF")
+	if err != nil && !refused(err, "ERR Background append only file rewriting already in progress") {
+		return err
+	}
+	e.mu.Lock()
+	e.saved = time.Now()
+	e.mu.Unlock()
+	return nil
+}

@@ -50,6 +50,10 @@ bench-overload: build ## three times the load an application can bear, behind Ba
 	@scripts/skipper bin/skipper || echo "Skipper cannot be built here: it is left out" >&2
 	$(GO) run ./bench/overload $(ARGS)
 
+bench-failover: build ## faults of a PostgreSQL cluster as clients see them: gaps, errors, lost rows, two primaries
+	@scripts/setup test
+	$(GO) run ./bench/failover $(ARGS)
+
 bench-lib: ## the resilience library and others of its kind side by side; writes the table in docs/benchmarks.md
 	cd bench/lib && $(GO) run . -write ../../docs/benchmarks.md $(ARGS)
 

@@ -46,7 +46,7 @@ type backstay struct {
 	profile    string
 	protection string
 	nodes      []*node
-	parameters string
+	holdDown   time.Duration
 }
 
 const clientUser = "app"
@@ -70,11 +70,11 @@ func (b *backstay) config(self *node) string {
         nodes: [%s]
         port: 5433
         protection: %s
-        hold_down: 3s
+        hold_down: %s
         hba: ["host all all %s trust"]
-%slisteners:
+listeners:
   - {name: db, listen: "%s:5432", service: db}
-`, strings.Join(names, ", "), b.protection, network, b.parameters, self.address)
+`, strings.Join(names, ", "), b.protection, b.holdDown, network, self.address)
 	return s.String()
 }
 

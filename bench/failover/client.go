@@ -48,7 +48,7 @@ type client struct {
 	mu       sync.Mutex
 	acks     []acknowledgement
 	failures []failure
-	unsure   []int64 // rows of which it was not told what became of them
+	unsure   []int64                  // rows of which it was not told what became of them
 	slowest  map[string]time.Duration // new connections by door since the last reset
 	idle     []idler
 	stop     context.CancelFunc

@@ -34,6 +34,9 @@ type options struct {
 	keep       bool
 	writers    int
 	verbose    bool
+	register   bool
+	tmpfs      bool
+	settle     time.Duration
 }
 
 func main() {
@@ -48,6 +51,9 @@ func main() {
 	flag.StringVar(&o.json, "json", "", "`file` for results as JSON")
 	flag.BoolVar(&o.keep, "keep", false, "keep logs and data")
 	flag.IntVar(&o.writers, "writers", 3, "sessions that write")
+	flag.BoolVar(&o.register, "register", false, "also check a register for linearizability")
+	flag.BoolVar(&o.tmpfs, "tmpfs", false, "a file system in memory for each node, which can be filled; its writes cost nothing")
+	flag.DurationVar(&o.settle, "settle", 4*time.Second, "rest before each fault")
 	flag.BoolVar(&o.verbose, "v", false, "print every error that clients saw")
 	flag.Parse()
 	o.faults = strings.Split(*names, ",")
@@ -113,6 +119,11 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 			r.client.close()
 		}
 		r.net.close(machines...)
+		if o.tmpfs {
+			for _, n := range r.nodes {
+				_ = syscall.Unmount(n.dir, syscall.MNT_DETACH)
+			}
+		}
 		if !o.keep {
 			_ = os.RemoveAll(dir)
 		} else {
@@ -133,7 +144,17 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 			r.nodes = append(r.nodes, &node{machine: m, dir: filepath.Join(dir, name)})
 		}
 	}
-	r.system = &backstay{binary: o.binary, profile: o.profile, protection: o.protection, nodes: r.nodes}
+	for _, n := range r.nodes {
+		if err := os.Mkdir(n.dir, 0o755); err != nil {
+			return err
+		}
+		if o.tmpfs {
+			if err := syscall.Mount("backstay-bench", n.dir, "tmpfs", 0, "size=1g,mode=0755"); err != nil {
+				return fmt.Errorf("mount %s: %w", n.dir, err)
+			}
+		}
+	}
+	r.system = &backstay{binary: o.binary, profile: o.profile, protection: o.protection, holdDown: o.settle - o.settle/4, nodes: r.nodes}
 	r.client = &client{from: machines[3], user: clientUser}
 	for _, n := range r.nodes {
 		r.client.doors = append(r.client.doors, door{n.name, n.address + ":5432"})
@@ -151,10 +172,22 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	}
 	fmt.Fprintf(out, "redundant after %.1f s\n", time.Since(began).Seconds())
 	r.client.start(o.writers)
+	var reg *registers
+	if o.register {
+		if err := r.client.ask(ctx, nil, createRegisters); err != nil {
+			return err
+		}
+		reg = startRegisters(r.client)
+	}
 	results, err := r.all(ctx)
 	report(out, results, o)
+	sum := summary{Results: results}
+	if reg != nil {
+		sum.Register, sum.Operations = reg.check()
+		fmt.Fprintf(out, "%d operations on %d registers: %s\n", sum.Operations, registerKeys, sum.Register)
+	}
 	if o.json != "" {
-		err = errors.Join(err, os.WriteFile(o.json, marshal(results), 0o644))
+		err = errors.Join(err, os.WriteFile(o.json, marshal(sum), 0o644))
 	}
 	return err
 }
@@ -176,6 +209,13 @@ func (r *rig) whole(ctx context.Context, d time.Duration) (time.Duration, error)
 		err = fmt.Errorf("redundancy is not whole %w\n%s", err, r.system.explain())
 	}
 	return time.Since(began), err
+}
+
+// summary is the machine-readable report.
+type summary struct {
+	Results    []result `json:"results"`
+	Register   string   `json:"register,omitempty"`
+	Operations int      `json:"operations,omitempty"`
 }
 
 // result is what one round of one fault showed. Times are in seconds.
@@ -227,7 +267,7 @@ func (r *rig) round(ctx context.Context, f fault) (res result, err error) {
 		res.Skipped = "needs links that can be cut"
 		return res, nil
 	}
-	time.Sleep(4 * time.Second) // past the hold-down
+	time.Sleep(r.o.settle) // past the hold-down
 	primary, err := r.findPrimary(ctx)
 	if err != nil {
 		return res, err

@@ -81,9 +81,13 @@ func (l *line) enter(ctx context.Context, class int) (p permit, standing time.Du
 	return l.await(ctx, w, wait)
 }
 
-// overtakes says whether somebody waits who is less important than the class.
-func (l *line) overtakes(class int) bool {
-	if class == 0 || l.length.Load() == 0 {
+// welcomes says whether a request of the class should wait although the level would refuse it: where nobody waits, lest the next free place
+// finds nobody, and where somebody waits who is less important.
+func (l *line) welcomes(class int) bool {
+	switch {
+	case l.length.Load() == 0:
+		return true
+	case class == 0:
 		return false
 	}
 	l.mu.Lock()

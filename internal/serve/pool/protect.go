@@ -87,7 +87,7 @@ func (s *Service) EnterAs(ctx context.Context, t *Ticket) error {
 		t.place, ok = s.takePlace() // a place that is free is nobody else's loss, whatever the level
 	}
 	if !ok {
-		if refusal != nil && !p.line.overtakes(classOf(t.Priority)) {
+		if refusal != nil && !p.line.welcomes(classOf(t.Priority)) {
 			t.client.Leave(nil)
 			s.shedOne(shed, t.Priority)
 			return refusal

@@ -105,12 +105,14 @@ func (s *postgresShow) perform(ctx context.Context, sc *postgresScene) error {
 	s.say(sc.happened())
 	if sc.end != nil {
 		sleepUntil(ctx, sc.begun.Add(sc.until-sc.at))
+		s.change(func() { sc.mended = time.Now() })
 		if err := sc.end(context.WithoutCancel(ctx), s.stage, victim); err != nil {
 			return fmt.Errorf("end of %s: %w", sc.happened(), err)
 		}
 		s.say(fmt.Sprintf(sc.over, sc.victim))
+		return nil
 	}
-	s.change(func() { sc.mended = time.Now() })
+	s.change(func() { sc.mended = sc.begun })
 	return nil
 }
 

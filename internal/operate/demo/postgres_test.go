@@ -82,11 +82,12 @@ func TestLongestGap(t *testing.T) {
 	acks := []acknowledged{ack(0, 1, 0, "n1", 1), ack(0, 2, 100, "n1", 1), ack(0, 3, 400, "n1", 1), ack(0, 4, 450, "n1", 1), ack(0, 5, 1450, "n1", 1)}
 	for _, c := range []struct{ from, to, want int }{
 		{0, 450, 300},
-		{110, 440, 300},    // a gap counts from its beginning
-		{100, 150, 300},    // and until its end
-		{420, 440, 50},     // the one that the time lies in
-		{0, 2000, 1000},    //
+		{110, 440, 300},    // it counts from its beginning
+		{100, 150, 50},     // but not beyond the time
+		{420, 440, 40},     // the one that the time lies in
+		{0, 2000, 1000},    // the longest of several
 		{1460, 5000, 3550}, // nothing came any more
+		{-500, 50, 500},    // nor had anything come yet
 	} {
 		if got := longestGap(acks, ms(c.from), ms(c.to)); got != time.Duration(c.want)*time.Millisecond {
 			t.Errorf("from %d to %d: %s, not %dms", c.from, c.to, got, c.want)
@@ -149,7 +150,7 @@ func TestJudge(t *testing.T) {
 	faults := judge(scenes, ms(10000), acks, unknowns, turns)
 	assign(faults, scenes, []acknowledged{acks[2], acks[4]})
 	want := []postgresFault{
-		{title: "n1 killed", gap: 3560 * time.Millisecond, errors: 2, again: time.Second, whole: true},
+		{title: "n1 killed", gap: 3510 * time.Millisecond, errors: 2, again: time.Second, whole: true},
 		{title: "n2 stopped", gap: 4850 * time.Millisecond, errors: 1, lost: 2, again: 250 * time.Millisecond, whole: true, mended: true},
 	}
 	if !slices.Equal(faults, want) {

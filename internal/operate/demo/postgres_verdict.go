@@ -121,25 +121,20 @@ func rivals(reigns []reign) []string {
 	return out
 }
 
-// longestGap is the longest time between two acknowledgements that touches the time between from and to. The acknowledgements
-// are in order; what comes after the last of them counts up to the end.
+// longestGap is the longest time between two acknowledgements that touches the time between from and to: it counts from the
+// one before from, but no further than to, where the next fault has its share. The acknowledgements are in order.
 func longestGap(acks []acknowledged, from, to time.Time) time.Duration {
 	longest, last := time.Duration(0), from
 	for _, a := range acks {
-		if a.at.Before(from) {
-			last = a.at
-			continue
-		}
-		if !last.Before(to) {
+		if a.at.After(to) {
 			break
 		}
-		longest = max(longest, a.at.Sub(last))
+		if !a.at.Before(from) {
+			longest = max(longest, a.at.Sub(last))
+		}
 		last = a.at
 	}
-	if last.Before(to) {
-		longest = max(longest, to.Sub(last))
-	}
-	return longest
+	return max(longest, to.Sub(last))
 }
 
 // countErrors counts what clients saw in a time.

@@ -244,6 +244,9 @@ func (r *rig) all(ctx context.Context) (results []result, err error) {
 			continue
 		}
 		for round := range r.o.rounds {
+			if ctx.Err() != nil {
+				return results, ctx.Err()
+			}
 			res, err := r.round(ctx, f)
 			res.Fault, res.Round = f.name, round
 			results = append(results, res)

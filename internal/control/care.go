@@ -36,7 +36,7 @@ func (u *unit) care(v failover.View) {
 		return
 	}
 	s := d.Plan.Tasks[0].Step
-	if j := h.job; j != nil && j.urgency == urgencyCare && j.step.Kind != plan.Clone && (j.step.Epoch != s.Epoch || j.step.Upstream != s.Upstream) {
+	if j := h.job; j != nil && j.urgency == urgencyCare && j.step.Kind != plan.Clone && (j.step.Epoch != s.Epoch || s.Upstream != "" && j.step.Upstream != s.Upstream) {
 		h.cancel() // it may wait for what will not come
 	}
 	if h.job != nil || h.next != nil || u.now.Before(c.rest) || u.granting {

@@ -156,7 +156,7 @@ func (e *Engine) clone(ctx context.Context, s plan.Step) error {
 		return err
 	}
 	// From here on, and after a crash on the way, this is no primary any more.
-	if err := e.persist(func(st *state) { st.Fenced, st.Upstream = false, s.Upstream }); err != nil {
+	if err := e.persist(func(st *state) { st.Fenced, st.Unaligned, st.Upstream = false, true, s.Upstream }); err != nil {
 		return err
 	}
 	e.stopProcess(ctx, syscall.SIGINT, e.o.StopTimeout)
@@ -194,7 +194,7 @@ func (e *Engine) clone(ctx context.Context, s plan.Step) error {
 	if err := e.install(fresh); err != nil {
 		return err
 	}
-	if err := e.persist(func(st *state) { st.Torn = false }); err != nil {
+	if err := e.persist(func(st *state) { st.Torn, st.Unaligned = false, false }); err != nil {
 		return err
 	}
 	e.mu.Lock()

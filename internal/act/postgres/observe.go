@@ -209,7 +209,7 @@ func (e *Engine) observeUp(p *postmaster.Process, failed error) plan.Observation
 	answers := f.known && failed == nil
 	if standby {
 		o.Role, o.Applied, o.Upstream = plan.Standby, f.applied, e.st.Upstream
-		if e.st.Fenced {
+		if e.st.Fenced || e.st.Unaligned {
 			o.Upstream = ""
 		}
 		o.Streaming = answers && f.streaming
@@ -245,7 +245,7 @@ func (e *Engine) observeDown() plan.Observation {
 		Node: e.o.Node, Time: time.Now(), Role: plan.None, Empty: empty, SystemID: d.systemID, Timeline: d.timeline, Position: d.position,
 		Epoch: st.Held, Busy: busy, Problem: d.problem,
 	}
-	if !st.Fenced {
+	if !st.Fenced && !st.Unaligned {
 		o.Upstream = st.Upstream
 	}
 	if st.Torn {

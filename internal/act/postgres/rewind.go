@@ -24,7 +24,7 @@ func (e *Engine) rewind(ctx context.Context, s plan.Step) error {
 	if done, err := e.Done(ctx, s); done && err == nil {
 		return nil
 	}
-	if err := e.persist(func(st *state) { st.Fenced, st.Upstream = false, s.Upstream }); err != nil {
+	if err := e.persist(func(st *state) { st.Fenced, st.Unaligned, st.Upstream = false, true, s.Upstream }); err != nil {
 		return err
 	}
 	e.stopProcess(ctx, syscall.SIGINT, e.o.HandoverTimeout)
@@ -47,7 +47,7 @@ func (e *Engine) rewind(ctx context.Context, s plan.Step) error {
 		e.record(EventRewound, fmt.Sprintf("%s cannot be rewound to %s and is copied anew", e.o.Node, s.Upstream), err.Error(), nil)
 		return e.clone(ctx, s)
 	}
-	if err := e.makeStandby(); err != nil {
+	if err := errors.Join(e.makeStandby(), e.persist(func(st *state) { st.Unaligned = false })); err != nil {
 		return err
 	}
 	e.mu.Lock()

@@ -116,7 +116,7 @@ func (e *Engine) promote(ctx context.Context, s plan.Step) error {
 	}
 	began := time.Now()
 	if err := e.persist(func(st *state) {
-		st.Reign, st.Upstream, st.SyncNames, st.SyncQuorum, st.Promoting = s.Epoch, "", slices.Clone(s.Names), s.Quorum, true
+		st.Reign, st.Upstream, st.SyncNames, st.SyncQuorum, st.Promoting, st.Unaligned = s.Epoch, "", slices.Clone(s.Names), s.Quorum, true, false
 	}); err != nil {
 		return err
 	}
@@ -235,7 +235,7 @@ func (e *Engine) follow(ctx context.Context, s plan.Step) error {
 			return err
 		}
 	}
-	if err := e.persist(func(st *state) { st.Fenced, st.Upstream = false, s.Upstream }); err != nil {
+	if err := e.persist(func(st *state) { st.Fenced, st.Unaligned, st.Upstream = false, false, s.Upstream }); err != nil {
 		return err
 	}
 	if e.process() == nil {

@@ -21,6 +21,9 @@ type state struct {
 	Promoting bool `json:"promoting,omitempty"`
 	// Torn says that a rewind was begun and not finished: the files are of no use but to be cloned over.
 	Torn bool `json:"torn,omitempty"`
+	// Unaligned says that a rewind or a clone was begun and not finished: what there is may not all be the upstream's, so
+	// that it is not shown as following, nor started.
+	Unaligned bool `json:"unaligned,omitempty"`
 	// Fenced says that the instance was fenced at Epoch and follows nothing since.
 	Fenced bool `json:"fenced"`
 	// Reign is the epoch under which the instance is, or was, primary; 0 if it never was.

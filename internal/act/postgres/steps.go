@@ -36,6 +36,8 @@ func (e *Engine) admit(s plan.Step) error {
 		return act.ErrNotEmpty // where it never reigned it is a cluster to adopt
 	case s.Kind == plan.Follow && !empty && !standby:
 		return fmt.Errorf("it is a primary, or was: demote it first: %w", act.ErrRole)
+	case st.Unaligned && !empty && (s.Kind == plan.Start || s.Kind == plan.Restart):
+		return errUnaligned
 	case st.Torn && slices.Contains([]plan.Kind{plan.Start, plan.Restart, plan.Promote, plan.Demote, plan.Follow}, s.Kind):
 		return errTorn
 	case s.Kind == plan.SetSync && e.process() == nil:

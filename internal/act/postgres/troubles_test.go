@@ -431,6 +431,31 @@ func TestCrashedStandbyIsRewound(t *testing.T) {
 	}
 }
 
+// While it is rewound, and after a rewind that was cut short, an instance is not said to follow, and is not started.
+func TestUnaligned(t *testing.T) {
+	l := newLab(t, "a", "b")
+	l.do("a", plan.Step{Kind: plan.Create, Epoch: 1})
+	l.do("b", plan.Step{Kind: plan.Clone, Epoch: 1, Upstream: "a"})
+	l.do("b", plan.Step{Kind: plan.Stop, Epoch: 1})
+	l.do("a", plan.Step{Kind: plan.Stop, Epoch: 1})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := l.engines["b"].Do(ctx, plan.Step{Kind: plan.Rewind, Node: "b", Epoch: 1, Upstream: "a"}); err == nil {
+		t.Fatal("rewound to one that is not there")
+	}
+	if o := l.look("b"); o.Upstream != "" || o.Running {
+		t.Errorf("it looks like %+v", o)
+	}
+	if err := l.engines["b"].Do(t.Context(), plan.Step{Kind: plan.Start, Node: "b", Epoch: 1}); !errors.Is(err, errUnaligned) {
+		t.Errorf("started: %v", err)
+	}
+	l.do("a", plan.Step{Kind: plan.Start, Epoch: 1})
+	l.do("b", plan.Step{Kind: plan.Rewind, Epoch: 1, Upstream: "a"})
+	if o := l.look("b"); o.Upstream != "a" {
+		t.Errorf("it looks like %+v", o)
+	}
+}
+
 // Where there is nothing to rewind and yet no stream, time and again, the files are copied anew.
 func TestVainRewinds(t *testing.T) {
 	e := New(Options{Node: "b"})

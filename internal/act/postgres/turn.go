@@ -14,6 +14,9 @@ import (
 // errTorn refuses what needs whole files.
 var errTorn = errors.New("a rewind was begun and not finished, so the files are of no use: clone it")
 
+// errUnaligned refuses to start what may have more than its upstream.
+var errUnaligned = errors.New("a rewind or a clone was begun and not finished: rewind it, or clone it")
+
 // An underway step gives way to one of a newer epoch.
 type underway struct {
 	epoch  uint64

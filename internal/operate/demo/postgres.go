@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strings"
 	"sync"
@@ -215,25 +216,14 @@ func (s *postgresShow) verdict(ctx context.Context, end time.Time) postgresVerdi
 	v.resumed = len(acks) > 0 && end.Sub(acks[len(acks)-1].at) < 5*time.Second
 	v.faults = judge(s.script, end, acks, unknowns, s.observer.history())
 	assign(v.faults, s.script, v.audit.lost)
-	for i := range v.faults {
-		v.faults[i].by = s.told(s.script[i])
-	}
-	return v
-}
-
-// told is what the event log says of how a fault was overcome: who was promoted, or that an instance was started anew.
-func (s *postgresShow) told(sc *postgresScene) string {
-	if sc.standby {
-		return ""
-	}
-	for _, kind := range []string{"instance.promoted", "instance.started"} {
-		for _, r := range s.watch.last(10_000) {
-			if r.Kind == kind && r.Time.After(sc.begun) && r.Time.Before(sc.begun.Add(wholeWithin)) {
-				return fmt.Sprintf("%s (after %s)", r.Message, brief(r.Time.Sub(sc.begun)))
-			}
+	for i, sc := range s.script[:len(v.faults)] {
+		by, n := promotions(s.watch.last(math.MaxInt), sc.begun, nextBegins(s.script, i, end))
+		v.faults[i].by = by
+		if v.unscripted += n; n > 0 && !sc.standby {
+			v.unscripted--
 		}
 	}
-	return ""
+	return v
 }
 
 // invite says what to try while the nodes stay up.

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/backstay/backstay/internal/base/event"
 )
 
 var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
@@ -83,7 +85,7 @@ func TestLongestGap(t *testing.T) {
 	for _, c := range []struct{ from, to, want int }{
 		{0, 450, 300},
 		{110, 440, 300},    // it counts from its beginning
-		{100, 150, 50},     // but not beyond the time
+		{101, 150, 50},     // but not beyond the time
 		{420, 440, 40},     // the one that the time lies in
 		{0, 2000, 1000},    // the longest of several
 		{1460, 5000, 3550}, // nothing came any more
@@ -155,6 +157,25 @@ func TestJudge(t *testing.T) {
 	}
 	if !slices.Equal(faults, want) {
 		t.Errorf("got\n%+v, not\n%+v", faults, want)
+	}
+}
+
+func TestPromotions(t *testing.T) {
+	record := func(at int, kind, message string) event.Record {
+		return event.Record{Time: ms(at), Kind: kind, Message: message}
+	}
+	records := []event.Record{
+		record(900, kindPromoted, "n1 is the primary of epoch 1"),
+		record(3000, kindPromoted, "n3 is the primary of epoch 3"), // of another node's log, which came first
+		record(1250, kindPromoted, "n2 is the primary of epoch 2"),
+		record(1100, kindStarted, "PostgreSQL on n1 was started"),
+	}
+	text, n := promotions(records, ms(1000), ms(5000))
+	if want := "n2 is the primary of epoch 2 (after 250ms), n3 is the primary of epoch 3 (after 2s)"; text != want || n != 2 {
+		t.Errorf("%d: %q, not %q", n, text, want)
+	}
+	if text, n := promotions(records[3:], ms(1000), ms(5000)); text != "PostgreSQL on n1 was started (after 100ms)" || n != 0 {
+		t.Errorf("%d: %q", n, text)
 	}
 }
 

@@ -10,17 +10,18 @@ import (
 
 // postgresVerdict is what the PostgreSQL demonstration showed.
 type postgresVerdict struct {
-	cut     bool // it was ended early
-	length  time.Duration
-	faults  []postgresFault
-	acked   int
-	audit   audit
-	reigns  []reign
-	rivals  []string // of the reigns, where two primaries took writes at once
-	errors  int
-	first   string // of the errors
-	unread  error  // why the rows could not be read back
-	resumed bool   // writes were acknowledged after the last fault
+	cut        bool // it was ended early
+	length     time.Duration
+	faults     []postgresFault
+	acked      int
+	audit      audit
+	reigns     []reign
+	rivals     []string // of the reigns, where two primaries took writes at once
+	errors     int
+	first      string // of the errors
+	unread     error  // why the rows could not be read back
+	unscripted int    // changes of the primary that no fault asked for
+	resumed    bool   // writes were acknowledged after the last fault
 }
 
 // postgresFault is what one fault cost.
@@ -121,82 +122,6 @@ func rivals(reigns []reign) []string {
 	return out
 }
 
-// longestGap is the longest time between two acknowledgements that touches the time between from and to: it counts from the
-// one before from, but no further than to, where the next fault has its share. The acknowledgements are in order.
-func longestGap(acks []acknowledged, from, to time.Time) time.Duration {
-	longest, last := time.Duration(0), from
-	for _, a := range acks {
-		if a.at.After(to) {
-			break
-		}
-		if !a.at.Before(from) {
-			longest = max(longest, a.at.Sub(last))
-		}
-		last = a.at
-	}
-	return max(longest, to.Sub(last))
-}
-
-// countErrors counts what clients saw in a time.
-func countErrors(unknowns []unknown, from, to time.Time) (n int) {
-	for _, u := range unknowns {
-		if u.problem != "" && !u.at.Before(from) && u.at.Before(to) {
-			n++
-		}
-	}
-	return n
-}
-
-// wholeAgain is when redundancy was whole for good within a time; false where it was not by the end. It is the beginning of
-// that time where redundancy was never lost.
-func wholeAgain(turns []turn, from, to time.Time) (time.Time, bool) {
-	at, is := from, false
-	for _, t := range turns {
-		if !t.at.Before(to) {
-			break
-		}
-		if is = t.whole; is {
-			at = later(from, t.at)
-		}
-	}
-	return at, is
-}
-
-// judge puts the verdict on the faults together.
-func judge(scenes []*postgresScene, end time.Time, acks []acknowledged, unknowns []unknown, turns []turn) []postgresFault {
-	var out []postgresFault
-	for i, sc := range scenes {
-		if sc.begun.IsZero() {
-			continue
-		}
-		to := end
-		if i+1 < len(scenes) && !scenes[i+1].begun.IsZero() {
-			to = scenes[i+1].begun
-		}
-		f := postgresFault{title: sc.happened(), gap: longestGap(acks, sc.begun, to), errors: countErrors(unknowns, sc.begun, to)}
-		from := sc.begun
-		if sc.end != nil && !sc.mended.IsZero() {
-			from, f.mended = sc.mended, true
-		}
-		at, ok := wholeAgain(turns, from, to)
-		f.whole, f.again = ok, at.Sub(from)
-		out = append(out, f)
-	}
-	return out
-}
-
-// assign adds to each fault what was lost in its time.
-func assign(faults []postgresFault, scenes []*postgresScene, lost []acknowledged) {
-	for _, l := range lost {
-		for i := min(len(faults), len(scenes)) - 1; i >= 0; i-- {
-			if i == 0 || !l.at.Before(scenes[i].begun) {
-				faults[i].lost++
-				break
-			}
-		}
-	}
-}
-
 // err says what did not hold.
 func (v postgresVerdict) err() error {
 	var all []error
@@ -261,6 +186,9 @@ func (v postgresVerdict) String() string {
 	b.WriteString("\n  primaries by turns   ")
 	for _, r := range v.reigns {
 		fmt.Fprintf(&b, " %s (timeline %d, %d writes)", r.node, r.timeline, r.rows)
+	}
+	if v.unscripted > 0 {
+		fmt.Fprintf(&b, "\n  not in the script      %d more changes of the primary: so it goes where the machine stalls for longer than the timings of lan-fast allow", v.unscripted)
 	}
 	if err := v.err(); err != nil {
 		fmt.Fprintf(&b, "\n\n  NOT good: %s\n", strings.ReplaceAll(err.Error(), "\n", "\n            "))

@@ -57,7 +57,9 @@ func (b *backstay) config(self *node) string {
 	var names []string
 	for _, n := range b.nodes {
 		fmt.Fprintf(&s, "  - {name: %s, address: %s}\n", n.name, n.address)
-		names = append(names, n.name)
+		if len(names) < members {
+			names = append(names, n.name)
+		}
 	}
 	network := "10.77.0.0/24"
 	if self.net.loopback {

@@ -20,7 +20,8 @@ type fault struct {
 	repair func(r *rig, victim *node) error
 	after  time.Duration // between them; 3 s where not given
 	links  bool          // needs links that can be cut
-	own    bool          // is about Backstay only
+	five   bool          // needs five nodes to keep a majority
+	both   bool          // has stopped both standbys
 }
 
 func signalPID(pid int, s syscall.Signal) error {
@@ -95,17 +96,48 @@ var faults = []fault{
 		v := r.other(p)
 		return v, v.cut(inwards | outwards)
 	}},
-	{name: "standbys", title: "both standbys' machines off, one back after 3 s", repair: powered, strike: func(r *rig, p *node) (*node, error) {
-		for _, n := range r.nodes {
+	{name: "standbys", title: "both standbys' machines off, one back after 3 s", both: true, repair: powered, strike: func(r *rig, p *node) (*node, error) {
+		for _, n := range r.nodes[:members] {
 			if n != p {
 				n.powerOff()
 			}
 		}
 		return r.other(p), nil
 	}},
+	{name: "leader", title: "primary's machine and the one of the store's leader off", five: true, strike: func(r *rig, p *node) (*node, error) {
+		leader := r.system.storeLeader()
+		if leader == nil {
+			return nil, errSkip("the store's leader is not known")
+		}
+		r.second = leader
+		p.powerOff()
+		leader.powerOff()
+		return p, nil
+	}, repair: func(r *rig, v *node) error {
+		if r.second == v {
+			return powered(r, v)
+		}
+		return errors.Join(powered(r, v), powered(r, r.second))
+	}},
+	{name: "store", title: "the store's members cut off from each other and from nodes", links: true, after: 6 * time.Second, strike: func(r *rig, _ *node) (*node, error) {
+		return nil, r.cutStore("add")
+	}, repair: func(r *rig, _ *node) error { return r.cutStore("del") }},
 	{name: "full", title: "primary's disk full", strike: fillDisk, repair: func(_ *rig, v *node) error {
 		return os.Remove(filepath.Join(v.dir, "db", "filler"))
 	}, after: 5 * time.Second},
+}
+
+// cutStore has packets of the store's ports vanish on every node, and no others.
+func (r *rig) cutStore(verb string) error {
+	var err error
+	for _, n := range r.nodes {
+		for _, end := range []string{"dport", "sport"} {
+			for _, port := range []string{"7401", "7402"} {
+				err = errors.Join(err, ip(fmt.Sprintf("-n %s rule %s pref 1 ipproto tcp %s %s blackhole", r.net.space(n.name), verb, end, port)))
+			}
+		}
+	}
+	return err
 }
 
 // fillDisk takes all the space of a node's file system, where that is one of its own.

@@ -37,6 +37,7 @@ type options struct {
 	register   bool
 	tmpfs      bool
 	settle     time.Duration
+	witnesses  int
 }
 
 func main() {
@@ -54,6 +55,7 @@ func main() {
 	flag.BoolVar(&o.register, "register", false, "also check a register for linearizability")
 	flag.BoolVar(&o.tmpfs, "tmpfs", false, "a file system in memory for each node, which can be filled; its writes cost nothing")
 	flag.DurationVar(&o.settle, "settle", 4*time.Second, "rest before each fault")
+	flag.IntVar(&o.witnesses, "witnesses", 0, "nodes without PostgreSQL beside the three with it")
 	flag.BoolVar(&o.verbose, "v", false, "print every error that clients saw")
 	flag.Parse()
 	o.faults = strings.Split(*names, ",")
@@ -76,18 +78,22 @@ func faultNames() string {
 // rig is a cluster with a client.
 type rig struct {
 	net    *network
-	nodes  []*node
+	nodes  []*node // with PostgreSQL first
 	client *client
 	system system
+	second *node // that a fault has taken beside its victim
 	out    io.Writer
 	o      options
 }
 
+// members is how many nodes have PostgreSQL.
+const members = 3
+
 // other is a node that is not the given one.
 func (r *rig) other(than *node) *node {
-	for i, n := range r.nodes {
+	for i, n := range r.nodes[:members] {
 		if n == than {
-			return r.nodes[(i+1)%len(r.nodes)]
+			return r.nodes[(i+1)%members]
 		}
 	}
 	return r.nodes[0]
@@ -130,9 +136,10 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 			fmt.Fprintln(out, "logs and data are in", dir)
 		}
 	}()
-	for i := range 4 {
+	total := members + o.witnesses
+	for i := range total + 1 {
 		name := fmt.Sprintf("n%d", i+1)
-		if i == 3 {
+		if i == total {
 			name = "client"
 		}
 		m, err := r.net.machine(name, i+1)
@@ -140,7 +147,7 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 			return err
 		}
 		machines = append(machines, m)
-		if i < 3 {
+		if i < total {
 			r.nodes = append(r.nodes, &node{machine: m, dir: filepath.Join(dir, name)})
 		}
 	}
@@ -155,7 +162,7 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 		}
 	}
 	r.system = &backstay{binary: o.binary, profile: o.profile, protection: o.protection, holdDown: o.settle - o.settle/4, nodes: r.nodes}
-	r.client = &client{from: machines[3], user: clientUser}
+	r.client = &client{from: machines[total], user: clientUser}
 	for _, n := range r.nodes {
 		r.client.doors = append(r.client.doors, door{n.name, n.address + ":5432"})
 	}
@@ -200,8 +207,8 @@ func (r *rig) whole(ctx context.Context, d time.Duration) (time.Duration, error)
 		if err := r.client.ask(ctx, &n, "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND sync_state <> 'async'"); err != nil {
 			return err
 		}
-		if n < len(r.nodes)-1 {
-			return fmt.Errorf("%d of %d standbys are in line", n, len(r.nodes)-1)
+		if n < members-1 {
+			return fmt.Errorf("%d of %d standbys are in line", n, members-1)
 		}
 		return nil
 	})
@@ -266,6 +273,10 @@ func (r *rig) all(ctx context.Context) (results []result, err error) {
 
 // round lets a fault happen once to a cluster that is whole, and leaves it whole.
 func (r *rig) round(ctx context.Context, f fault) (res result, err error) {
+	if f.five && r.o.witnesses < 2 {
+		res.Skipped = "two of three nodes are no minority: use -witnesses 2"
+		return res, nil
+	}
 	if f.links && r.net.loopback {
 		res.Skipped = "needs links that can be cut"
 		return res, nil
@@ -297,9 +308,9 @@ func (r *rig) round(ctx context.Context, f fault) (res result, err error) {
 	if err := f.repair(r, victim); err != nil {
 		return res, err
 	}
-	if f.name == "standbys" {
+	if f.both { // the other one, a second later
 		time.Sleep(time.Second)
-		for _, n := range r.nodes {
+		for _, n := range r.nodes[:members] {
 			if n != primary && n != victim {
 				if err := r.system.restart(n); err != nil {
 					return res, err
@@ -316,6 +327,7 @@ func (r *rig) round(ctx context.Context, f fault) (res result, err error) {
 	longest, _ := gap(acks, began.Add(-time.Second), time.Now())
 	res.Gap, res.Acked, res.Two, res.Load = longest.Seconds(), len(acks), max(0, two(acks).Seconds()), load()
 	r.count(&res, failures, victim)
+	r.second = nil
 	after, e := r.findPrimary(ctx)
 	res.Moved = e == nil && after != primary
 	lost, extra, e := r.client.verify(ctx)
@@ -328,7 +340,7 @@ func (r *rig) count(res *result, failures []failure, victim *node) {
 		if r.o.verbose {
 			fmt.Fprintf(r.out, "    %s %s through %s: %s\n", x.at.Format("05.000"), x.what, x.via, briefly(x.err))
 		}
-		if victim != nil && x.via == victim.name {
+		if victim != nil && (x.via == victim.name || r.second != nil && x.via == r.second.name) {
 			continue
 		}
 		switch x.what {

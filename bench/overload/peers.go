@@ -80,8 +80,8 @@ events { worker_connections 8192; }
 http {
   access_log off;
   client_body_temp_path %s; proxy_temp_path %s; fastcgi_temp_path %s; uwsgi_temp_path %s; scgi_temp_path %s;
-  limit_conn_zone $server_name zone=conns:1m;
-  limit_req_zone $server_name zone=rate:1m rate=%.0fr/s;
+  limit_conn_zone $server_port zone=conns:1m;
+  limit_req_zone $server_port zone=rate:1m rate=%.0fr/s;
   upstream app { server %s; keepalive 64; }
   server {
     listen 127.0.0.1:%d;

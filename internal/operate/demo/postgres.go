@@ -19,6 +19,7 @@ const shortestPostgres = 45 * time.Second
 
 // RunPostgres shows three nodes that keep PostgreSQL up while its primary is moved and killed in all ways, and writes flow.
 // It returns after the verdict, early when ctx ends; the error says what did not hold. Listen is not used.
+// Besides the nodes it asks the instances themselves, so that what they are does not depend on what Backstay thinks of them.
 func RunPostgres(ctx context.Context, o Options) error {
 	if dir := broomDir(); dir != "" { // this process cleans up after another
 		return serveBroom(ctx, dir, os.Stdin)

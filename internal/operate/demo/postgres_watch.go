@@ -55,7 +55,7 @@ func observe(ctx context.Context, nodes []*postgresNode, password string) *obser
 		go func() {
 			var conn *pgx.Conn
 			for due := time.Now(); sleepUntil(ctx, due); due = later(due.Add(lookEvery), time.Now()) {
-				s := sight{node: n.name}
+				var s sight
 				conn, s = look(ctx, conn, n, password)
 				o.note(i, s, time.Now())
 			}

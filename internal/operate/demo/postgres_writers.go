@@ -88,7 +88,7 @@ func (w *writers) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // it has done its work
 	_, err = conn.Exec(ctx, writesTable)
 	return err
 }
@@ -215,7 +215,7 @@ func (w *writers) readFrom(ctx context.Context, address string) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // it has done its work
 	rows, err := conn.Query(ctx, "SELECT writer, seq, node, timeline FROM demo_writes")
 	if err != nil {
 		return nil, err

@@ -64,13 +64,11 @@ func (s *stateful) guard(service string, r control.Route, now time.Time) {
 	if i == nil {
 		return
 	}
-	var err error
-	if r.Primary == s.node.self.Name {
-		err = i.guard.Keep(r.Until.Sub(now))
-	} else {
-		err = i.guard.Release()
+	if r.Primary != s.node.self.Name {
+		_ = i.guard.Release() // a guard that does not listen has nothing to be told
+		return
 	}
-	if err != nil {
+	if err := i.guard.Keep(r.Until.Sub(now)); err != nil {
 		s.log.Warn("the guard does not listen", "service", service, "error", err)
 	}
 }

@@ -22,6 +22,13 @@ func (u *unit) authorityUntil(contacts map[string]Contact) time.Time {
 		return time.Time{}
 	}
 	if epoch, deadline, ok := u.lease.Held(); ok && epoch == u.state.Epoch {
+		// Where the store is away the word of the members counts before the lease is over: whoever guards the instance has
+		// to know in time.
+		if answers, _ := u.storeAnswers(time.Now()); !answers && u.isPrimary() {
+			if until := u.confirmedUntil(contacts); until.After(deadline) {
+				return until
+			}
+		}
 		return deadline
 	}
 	if l := u.lease.View(); !u.isPrimary() || l.Epoch != u.state.Epoch || l.Holder != u.c.o.Self {

@@ -45,8 +45,8 @@ func join(ctx context.Context, o cli.RunOptions, token string, replace bool) (st
 	return node.Join(ctx, options(o), token, replace)
 }
 
-func stand(ctx context.Context, dir string, orders io.Reader, answers io.Writer) error {
-	return guard.Run(ctx, guard.Options{DataDir: dir, Orders: orders, Answers: answers})
+func stand(ctx context.Context, dir string, command []string, orders io.Reader, answers io.Writer) error {
+	return guard.Run(ctx, guard.Options{DataDir: dir, Command: command, Orders: orders, Answers: answers})
 }
 
 func runDemo(ctx context.Context, o cli.DemoOptions) error {

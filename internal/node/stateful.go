@@ -13,10 +13,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/backstay/backstay/internal/act/postgres"
-	"github.com/backstay/backstay/internal/act/postgres/guard"
 	"github.com/backstay/backstay/internal/base/config"
-	"github.com/backstay/backstay/internal/base/event"
 	"github.com/backstay/backstay/internal/cluster"
 	"github.com/backstay/backstay/internal/cluster/trust"
 	"github.com/backstay/backstay/internal/control"
@@ -47,14 +44,6 @@ type stateful struct {
 	moved   time.Time // when the store's leader was last moved on
 	join    *trust.Endpoint
 	renew   *trust.Renewer
-}
-
-// instance is one database that runs on this node, with the process that guards it.
-type instance struct {
-	*postgres.Engine
-	guard     *guard.Holder
-	passwords postgres.Passwords
-	given     bool // the passwords' files are the user's
 }
 
 // newStateful puts the parts together; nothing runs yet. It is nil where no service has an engine.
@@ -105,7 +94,7 @@ func newStateful(n *Node, c *config.Config) (*stateful, error) {
 	var services []failover.Service
 	for _, sc := range c.Engines() {
 		services = append(services, s.declaration(sc))
-		if slices.Contains(sc.Engine.Postgres.Nodes, n.self.Name) {
+		if slices.Contains(sc.Engine.Fleet().Nodes, n.self.Name) {
 			s.engines[sc.Name] = s.instance(sc)
 			engines[sc.Name] = s.engines[sc.Name]
 		}
@@ -120,7 +109,7 @@ func newStateful(n *Node, c *config.Config) (*stateful, error) {
 
 // declaration is what the loop is told of a service.
 func (s *stateful) declaration(sc config.Service) failover.Service {
-	p := sc.Engine.Postgres
+	p := sc.Engine.Fleet()
 	out := failover.Service{
 		Name: sc.Name, Protection: p.Protection, Quorum: p.Quorum,
 		Heartbeat: s.profile.Heartbeat, Suspicion: s.profile.Suspicion, TTL: s.profile.LeaseTTL,
@@ -137,43 +126,6 @@ func (s *stateful) declaration(sc config.Service) failover.Service {
 		out.Voters = append(out.Voters, node.Name)
 	}
 	return out
-}
-
-// instance makes the engine of a service's instance on this node.
-func (s *stateful) instance(sc config.Service) *instance {
-	p, n := sc.Engine.Postgres, s.node
-	data := p.Data
-	if data == "" {
-		data = filepath.Join(n.options.Data, sc.Name)
-	}
-	i := &instance{passwords: postgres.Passwords(p.Passwords)}
-	if i.given = p.Passwords != (config.PostgresPasswords{}); !i.given {
-		secret := func(name string) string { return filepath.Join(n.options.Data, "secrets", sc.Name, name) }
-		i.passwords = postgres.Passwords{Superuser: secret("superuser"), Replication: secret("replication"), Rewind: secret("rewind")}
-	}
-	peers := map[string]string{}
-	for _, m := range s.declaration(sc).Members {
-		if m.Node != n.self.Name {
-			peers[m.Node] = m.Address
-		}
-	}
-	i.Engine = postgres.New(postgres.Options{
-		Node: n.self.Name, Service: sc.Name, DataDir: data, DataPath: p.Adopt, BinDir: p.Programs, OSUser: p.User,
-		Listen: n.self.Address, Port: p.Port, Peers: peers, Parameters: p.Parameters, HBA: p.HBA, Passwords: i.passwords,
-		PeerPosition: func(node string) (uint64, bool) { return s.position(sc.Name, node) },
-		Log:          n.options.Log.With("component", "postgres", "service", sc.Name), Append: n.append,
-	})
-	program, err := os.Executable()
-	if err != nil {
-		program = os.Args[0]
-	}
-	i.guard = guard.NewHolder(guard.HolderOptions{
-		Command: []string{program, "guard", "--data-dir", i.DataPath()}, Log: n.options.Log.With("component", "guard"),
-		OnStop: func(why string) {
-			n.append(event.Record{Kind: "instance.guarded", Service: sc.Name, Member: n.self.Name, Message: "the guard stopped the database", Evidence: why})
-		},
-	})
-	return i
 }
 
 // position is how far another node's instance is, as it last said.
@@ -242,10 +194,10 @@ func (s *stateful) runInstances(ctx context.Context) error {
 	return g.Run(ctx)
 }
 
-// provision sees to the files with an instance's passwords. Where the configuration names none, the first node that needs
+// provision sees to the files with an instance's passwords, where the configuration names none: the first node that needs
 // them makes them and the others take them from the store.
 func (s *stateful) provision(ctx context.Context, service string, i *instance) error {
-	if i.given {
+	if len(i.secrets) == 0 {
 		return nil
 	}
 	select {
@@ -253,7 +205,7 @@ func (s *stateful) provision(ctx context.Context, service string, i *instance) e
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	for _, path := range []string{i.passwords.Superuser, i.passwords.Replication, i.passwords.Rewind} {
+	for _, path := range i.secrets {
 		if _, err := os.Stat(path); err == nil {
 			continue
 		}

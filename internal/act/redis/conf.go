@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/backstay/backstay/internal/act/ledger"
+	"github.com/backstay/backstay/internal/base/config"
 )
 
 // nowhere is the upstream of an instance that has none: nobody answers there. An instance that follows it takes no writes,
@@ -19,20 +20,11 @@ const (
 	nowherePort = "0"
 )
 
-// reserved are parameters that Backstay needs; config refuses them where they are written.
-var reserved = []string{
-	"bind", "port", "dir", "dbfilename", "replicaof", "slaveof", "masterauth", "masteruser", "requirepass", "appendonly",
-	"appendfsync", "appenddirname", "appendfilename", "pidfile", "daemonize", "supervised", "logfile", "include",
-	"replica-read-only", "slave-read-only", "replica-serve-stale-data", "replica-announce-ip", "replica-announce-port",
-	"min-replicas-to-write", "min-replicas-max-lag", "min-slaves-to-write", "min-slaves-max-lag", "cluster-enabled",
-	"rename-command", "aclfile", "user", "repl-diskless-load", "save", "protected-mode", "tls-port", "unixsocket",
-}
-
 // CheckParameters says what is wrong with parameters that a user set, before anything is changed.
 func CheckParameters(parameters map[string]string) error {
 	for _, name := range slices.Sorted(maps.Keys(parameters)) {
 		switch value := parameters[name]; {
-		case slices.Contains(reserved, strings.ToLower(name)):
+		case config.RedisReserves(name):
 			return fmt.Errorf("the parameter %s is set by Backstay: take it out of the engine's parameters", name)
 		case name == "" || strings.ContainsAny(name, " \t\r\n\"'#"), strings.ContainsAny(value, "\r\n"):
 			return fmt.Errorf("the parameter %q: %q cannot be a line of redis.conf", name, value)

@@ -29,7 +29,7 @@ func (e *Engine) Observe(ctx context.Context) (plan.Observation, error) {
 		Node: e.o.Node, Time: time.Now(), Role: plan.None, Running: e.proc != nil, Empty: empty, Epoch: st.Held, Busy: e.ledger.Busy(),
 		SystemID: from.System, Timeline: uint32(from.Life), Position: at, Upstream: st.Upstream,
 	}
-	if st.Fenced {
+	if st.Fenced || st.Copying { // what is being copied is not said to follow
 		o.Upstream = ""
 	}
 	if empty {

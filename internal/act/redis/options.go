@@ -32,7 +32,7 @@ type Options struct {
 	// MinStandbys is how many standbys must have been heard within MaxSilence (10 s where 0) for writes to be taken.
 	MinStandbys int
 	MaxSilence  time.Duration
-	// Parameters are lines of redis.conf, on top of the safe defaults. Reserved names those that are not for users.
+	// Parameters are lines of redis.conf, on top of the safe defaults; see CheckParameters.
 	Parameters map[string]string
 	// PeerPosition tells how far a peer says it is: standbys tell their primary only once a second. May be nil.
 	PeerPosition func(node string) (uint64, bool)

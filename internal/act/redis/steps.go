@@ -294,8 +294,8 @@ func (e *Engine) clone(ctx context.Context, s plan.Step) error {
 	if done, err := e.Done(ctx, s); err == nil && done {
 		return nil
 	}
-	if st, o := e.ledger.State(), e.facts(); e.process() != nil && st.Upstream == s.Upstream && o.linkUp && o.upstream() == upstream && !st.Copying {
-		return e.turnTo(ctx, s) // only the epoch is new
+	if st, f := e.ledger.State(), e.facts(); e.process() != nil && st.Upstream == s.Upstream && st.Held == s.Epoch && f.upstream() == upstream && (f.linkUp || f.syncing) {
+		return e.awaitStream(ctx, s) // it is at it already
 	}
 	if _, err := e.lookAt(ctx, upstream); err != nil {
 		return fmt.Errorf("%s cannot be copied from: %w", s.Upstream, err)

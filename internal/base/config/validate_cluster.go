@@ -2,7 +2,9 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 )
 
 // engine holds what a service with an engine declares against the nodes there are.
@@ -13,28 +15,90 @@ func (v *validator) engine(s *Service, p path) {
 	if s.Check != nil {
 		v.problem(p.key("check"), "a service with an engine needs no check: the engine looks after its instances", "take check out")
 	}
-	if s.Engine.Postgres != nil {
-		v.postgres(s.Engine.Postgres, p.key("engine").key("postgres"))
+	if f := s.Engine.Fleet(); f.Kind != "" {
+		p = p.key("engine").key(f.Kind)
+		v.fleet(f, p)
+		v.asynchronous(f, p)
+	}
+	if r := s.Engine.Redis; r != nil {
+		v.redis(r, p)
+	}
+	if c := s.Engine.Script; c != nil {
+		v.script(c, p)
 	}
 }
 
-func (v *validator) postgres(e *Postgres, p path) {
+// fleet holds what all kinds of engines declare.
+func (v *validator) fleet(f Fleet, p path) {
 	seen := map[string]path{}
-	for i, name := range e.Nodes {
+	for i, name := range f.Nodes {
 		at := p.key("nodes").item(i, name)
 		v.unique(seen, name, "nodes of the engine", at)
 		v.node(name, at)
 	}
-	for i, name := range e.NoFailover {
-		if !slices.Contains(e.Nodes, name) {
+	for i, name := range f.NoFailover {
+		if !slices.Contains(f.Nodes, name) {
 			v.problem(p.key("no_failover").item(i, name), fmt.Sprintf("%q is not one of the engine's nodes", name), "name one of nodes, or take it out")
 		}
 	}
-	if e.Quorum > len(e.Nodes)-1 && e.Quorum > 0 {
-		v.problem(p.key("quorum"), fmt.Sprintf("%d standbys cannot confirm: there are %d", e.Quorum, len(e.Nodes)-1), "make it smaller, or add nodes")
+	if f.Quorum > len(f.Nodes)-1 && f.Quorum > 0 {
+		v.problem(p.key("quorum"), fmt.Sprintf("%d standbys cannot confirm: there are %d", f.Quorum, len(f.Nodes)-1), "make it smaller, or add nodes")
 	}
-	if e.Protection == "max-protection" && len(e.Nodes) < 2 {
+	if f.Kind == "postgres" && f.Protection == "max-protection" && len(f.Nodes) < 2 {
 		v.problem(p.key("protection"), "with one node nothing could ever be acknowledged under max-protection", "add nodes, or choose max-availability")
+	}
+}
+
+// asynchronous refuses a promise that nobody could keep.
+func (v *validator) asynchronous(f Fleet, p path) {
+	if f.Kind == "postgres" || f.Protection == "max-performance" || f.Protection == "" {
+		return
+	}
+	why := map[string]string{
+		"redis":  "Redis acknowledges a write before any standby has it (WAIT tells a client only afterwards), so that a failover may lose the last writes",
+		"script": "whether a write waits for standbys is up to the service; Backstay cannot see to it by commands",
+	}[f.Kind]
+	v.problem(p.key("protection"), fmt.Sprintf("%s cannot be had: %s", f.Protection, why), "write protection: max-performance, or leave it out")
+}
+
+// redisReserved are parameters of Redis that Backstay sets itself.
+var redisReserved = []string{
+	"aclfile", "appenddirname", "appendfilename", "appendfsync", "appendonly", "bind", "cluster-enabled", "daemonize", "dbfilename", "dir",
+	"include", "logfile", "masterauth", "masteruser", "min-replicas-max-lag", "min-replicas-to-write", "min-slaves-max-lag",
+	"min-slaves-to-write", "pidfile", "port", "protected-mode", "rename-command", "repl-diskless-load", "replica-announce-ip",
+	"replica-announce-port", "replica-read-only", "replica-serve-stale-data", "replicaof", "requirepass", "save", "slave-read-only", "slaveof",
+	"supervised", "tls-port", "unixsocket", "user",
+}
+
+// RedisReserves says whether a parameter of Redis is one that Backstay sets itself.
+func RedisReserves(name string) bool { return slices.Contains(redisReserved, strings.ToLower(name)) }
+
+func (v *validator) redis(r *Redis, p path) {
+	if r.MinStandbys > len(r.Nodes)-1 && r.MinStandbys > 0 {
+		v.problem(p.key("min_standbys"), fmt.Sprintf("%d standbys cannot be heard: there are %d", r.MinStandbys, len(r.Nodes)-1), "make it smaller, or add nodes")
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Parameters)) {
+		if at := p.key("parameters").key(name); RedisReserves(name) {
+			v.problem(at, fmt.Sprintf("the parameter %s is set by Backstay", name), "take it out")
+		} else if name == "" || strings.ContainsAny(name, " \t\r\n\"'#") || strings.ContainsAny(r.Parameters[name], "\r\n") {
+			v.problem(at, fmt.Sprintf("%q cannot be a line of redis.conf", name), "write one parameter and its value")
+		}
+	}
+}
+
+func (v *validator) script(c *Script, p path) {
+	for name, words := range map[string][]string{
+		"observe": c.Observe, "promote": c.Promote, "demote": c.Demote, "follow": c.Follow, "create": c.Create, "clone": c.Clone,
+		"rewind": c.Rewind, "start": c.Start, "stop": c.Stop, "fence": c.Fence, "checkpoint": c.Checkpoint,
+	} {
+		if len(words) > 0 && words[0] == "" {
+			v.problem(p.key(name), "the command names no program", "write a program and its arguments: [/usr/local/bin/svc, "+name+"]")
+		}
+	}
+	for name := range c.Env {
+		if name == "" || strings.ContainsAny(name, "=\x00") || strings.HasPrefix(name, "BACKSTAY_") {
+			v.problem(p.key("env").key(name), fmt.Sprintf("%q cannot be the name of a variable here", name), "use another; those that begin with BACKSTAY_ are Backstay's")
+		}
 	}
 }
 

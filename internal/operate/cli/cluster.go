@@ -219,11 +219,11 @@ func (a *app) pauseCommand(use, what string, paused bool) *cobra.Command {
 func (a *app) guardCommand() *cobra.Command {
 	var dir string
 	c := &cobra.Command{
-		Use: "guard", Hidden: true, Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.Guard(context.WithoutCancel(cmd.Context()), dir, a.In, a.Out)
+		Use: "guard", Hidden: true,
+		RunE: func(cmd *cobra.Command, command []string) error {
+			return a.Guard(context.WithoutCancel(cmd.Context()), dir, command, a.In, a.Out)
 		},
 	}
-	c.Flags().StringVar(&dir, "data-dir", "", "PostgreSQL's data directory")
+	c.Flags().StringVar(&dir, "data-dir", "", "the data directory of PostgreSQL or Redis; or a command that stops the instance, behind --")
 	return c
 }

@@ -13,6 +13,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
@@ -30,8 +31,10 @@ const (
 
 // Options are what a guard process is told on its command line.
 type Options struct {
-	// DataDir is PostgreSQL's data directory.
+	// DataDir is PostgreSQL's data directory, or the folder of a Redis.
 	DataDir string
+	// Command, where set, is run instead: it stops an instance that the guard cannot know, and is run again where it fails.
+	Command []string
 	// Patience is how long the postmaster may take to end at once before it is killed; 1 s where zero.
 	Patience time.Duration
 	// Orders is the pipe from the node; Answers, where set, gets a line "ready" at the beginning and one for each stop.
@@ -156,6 +159,10 @@ func (g *guard) learn() {
 // stop ends the postmaster that was known, and another one that runs on the data now.
 func (g *guard) stop(why string) {
 	began := time.Now()
+	if len(g.Command) > 0 {
+		g.run(why)
+		return
+	}
 	g.learn()
 	for g.known != nil {
 		p := *g.known
@@ -166,6 +173,23 @@ func (g *guard) stop(why string) {
 			return // not even SIGKILL ended it: it sleeps in the kernel, and cannot answer anybody
 		}
 		g.learn()
+	}
+}
+
+// run has the command stop the instance, with a few tries.
+func (g *guard) run(why string) {
+	for range 5 {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		cmd := exec.CommandContext(ctx, g.Command[0], g.Command[1:]...)
+		cmd.WaitDelay = time.Second
+		words, err := cmd.CombinedOutput()
+		cancel()
+		g.Log.Warn("the command to stop the instance was run", "why", why, "error", err, "words", string(words))
+		if err == nil {
+			g.say("stopped by command: " + why)
+			return
+		}
+		g.say(fmt.Sprintf("could not stop it: %v (%s)", err, why))
 	}
 }
 

@@ -176,6 +176,9 @@ func (p Process) children() []Process {
 
 func lockFile(dataDir string) ([]string, error) {
 	text, err := os.ReadFile(filepath.Join(dataDir, "postmaster.pid"))
+	if errors.Is(err, fs.ErrNotExist) { // the same goes for a Redis that works in its folder
+		text, err = os.ReadFile(filepath.Join(dataDir, "redis.pid"))
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrNone
 	}

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/backstay/backstay/internal/base/config"
@@ -91,7 +92,7 @@ func (s *stateful) unburden(ctx context.Context, routes map[string]control.Route
 	if !busy[s.node.self.Name] || s.store.Leader() != s.node.self.Name {
 		return
 	}
-	for _, node := range s.config.Nodes {
+	for _, node := range s.leaders() {
 		if busy[node.Name] || node.Name == s.node.self.Name || !s.hears(node.Name) {
 			continue
 		}
@@ -105,6 +106,20 @@ func (s *stateful) unburden(ctx context.Context, routes map[string]control.Route
 		}()
 		return
 	}
+}
+
+// leaders lists the nodes in the order in which they should lead the store: those without a database first, whose death
+// then costs an election and nothing else.
+func (s *stateful) leaders() []config.Node {
+	var free, others []config.Node
+	for _, node := range s.config.Nodes {
+		if slices.ContainsFunc(s.config.Engines(), func(c config.Service) bool { return slices.Contains(c.Engine.Postgres.Nodes, node.Name) }) {
+			others = append(others, node)
+		} else {
+			free = append(free, node)
+		}
+	}
+	return append(free, others...)
 }
 
 // hears says whether another node was heard lately.

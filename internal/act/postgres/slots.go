@@ -19,6 +19,7 @@ func (e *Engine) keeping(ctx context.Context) {
 	if err := e.acc.reserve(e.conf("reserve")); err != nil {
 		e.log.Warn("no room is kept for the epoch", "error", err)
 	}
+	made := uint64(0)
 	for {
 		select {
 		case <-ctx.Done():
@@ -32,7 +33,24 @@ func (e *Engine) keeping(ctx context.Context) {
 		if err := errors.Join(e.acc.reserve(e.conf("reserve")), e.keepSlots(ctx)); err != nil {
 			e.log.Debug("slots", "error", err)
 		}
+		made = e.keepRoles(ctx, made)
 	}
+}
+
+// keepRoles sees once in each reign that the members' roles are there and may do what they need: a creation may have been
+// called off half-way. It returns the reign for which that is known.
+func (e *Engine) keepRoles(ctx context.Context, known uint64) uint64 {
+	e.mu.Lock()
+	reign, primary := e.st.Reign, e.seen.known && !e.seen.recovery
+	e.mu.Unlock()
+	if reign == known || !primary || !e.answers() {
+		return known
+	}
+	if err := e.makeRoles(ctx); err != nil {
+		e.log.Warn("the roles of the members could not be made", "error", err)
+		return known
+	}
+	return reign
 }
 
 type slot struct {

@@ -431,6 +431,35 @@ func TestCrashedStandbyIsRewound(t *testing.T) {
 	}
 }
 
+// Roles that a creation did not come to make, or not whole, are made by whoever is primary.
+func TestRolesAreMadeWhole(t *testing.T) {
+	l := newLab(t, "a")
+	l.do("a", plan.Step{Kind: plan.Create, Epoch: 1})
+	c, err := l.conn(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Exec(t.Context(), "REVOKE EXECUTE ON FUNCTION pg_read_binary_file(text) FROM "+rewinder); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Close(t.Context())
+	l.stop("a")
+	l.run("a")
+	l.do("a", plan.Step{Kind: plan.Start, Epoch: 1})
+	l.look("a")
+	l.engines["a"].settle()
+	l.until("the right is back", func() bool {
+		c, err := l.conn(t.Context(), "a")
+		if err != nil {
+			return false
+		}
+		defer c.Close(context.Background())
+		var may bool
+		err = c.QueryRow(t.Context(), "SELECT has_function_privilege('"+rewinder+"', 'pg_read_binary_file(text)', 'execute')").Scan(&may)
+		return err == nil && may
+	})
+}
+
 // While it is rewound, and after a rewind that was cut short, an instance is not said to follow, and is not started.
 func TestUnaligned(t *testing.T) {
 	l := newLab(t, "a", "b")

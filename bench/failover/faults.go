@@ -122,8 +122,12 @@ var faults = []fault{
 	{name: "store", title: "the store's members cut off from each other and from nodes", links: true, after: 6 * time.Second, strike: func(r *rig, _ *node) (*node, error) {
 		return nil, r.cutStore("add")
 	}, repair: func(r *rig, _ *node) error { return r.cutStore("del") }},
-	{name: "full", title: "primary's disk full", strike: fillDisk, repair: func(_ *rig, v *node) error {
-		return os.Remove(filepath.Join(v.dir, "db", "filler"))
+	{name: "full", title: "primary's disk full", strike: fillDisk, repair: func(r *rig, v *node) error {
+		err := os.Remove(filepath.Join(v.dir, "db", "filler"))
+		if signalPID(v.agent, 0) != nil { // as the service manager would
+			err = errors.Join(err, powered(r, v))
+		}
+		return err
 	}, after: 5 * time.Second},
 }
 

@@ -54,8 +54,8 @@ func (e *Engine) observeUp(o *plan.Observation, failed error, standby bool) {
 	}
 	switch {
 	case failed != nil:
-		if !e.failing.IsZero() && time.Since(e.failing) > e.o.QueryTimeout {
-			o.Problem = fmt.Sprintf("Redis has not answered for %v: %s", time.Since(e.failing).Round(time.Millisecond), e.failure)
+		if f.known {
+			o.Problem = "Redis does not answer: " + e.failure
 		}
 	case f.loading:
 		o.Problem = "Redis loads its data"

@@ -190,7 +190,8 @@ func (e *Engine) stop(ctx context.Context) {
 		err = e.settleAt()
 	}
 	if err == nil { // the connection is closed without an answer where it works
-		err = e.command(ctx, "SHUTDOWN", "NOSAVE")
+		// Redis would wait for its standbys to confirm, which they do once a second; they were asked already.
+		err = e.command(ctx, "SHUTDOWN", "NOSAVE", "NOW")
 		var r refusal
 		if !errors.As(err, &r) {
 			err = nil

@@ -97,10 +97,10 @@ func (k *conn) all(ctx context.Context, commands ...[]string) ([]answer, error) 
 
 func (k *conn) broken(ctx context.Context, err error) error {
 	k.close()
-	if ctx.Err() != nil {
+	if errors.Is(ctx.Err(), context.Canceled) {
 		return ctx.Err()
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	if ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		return errors.New("it did not answer in time")
 	}
 	return err

@@ -89,12 +89,14 @@ func TestACommandThatHangsIsKilledWithAllItStarted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
 	deadline := time.Now().Add(5 * time.Second)
 	for alive(strings.TrimSpace(string(pid))) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s lives on", pid)
 		}
-		time.Sleep(5 * time.Millisecond)
+		<-tick.C
 	}
 }
 

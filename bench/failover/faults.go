@@ -100,6 +100,9 @@ var faults = []fault{
 		for _, n := range r.nodes[:members] {
 			if n != p {
 				n.powerOff()
+				if n != r.other(p) {
+					r.second = n
+				}
 			}
 		}
 		return r.other(p), nil

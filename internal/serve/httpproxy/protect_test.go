@@ -313,6 +313,7 @@ listeners:
 
 // TestAnswerNobodyAskedFor: what a member sends behind an answer must not become the next request's.
 func TestAnswerNobodyAskedFor(t *testing.T) {
+	sent := make(chan struct{}, 8)
 	b := newBackend(t, func(b *backend, w *wire) {
 		for {
 			head, ok := b.request(w)
@@ -323,6 +324,7 @@ func TestAnswerNobodyAskedFor(t *testing.T) {
 				_, _ = io.WriteString(w.Conn, "HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n")
 				time.Sleep(5 * time.Millisecond) // a body it must not send, in a packet of its own
 				_, _ = io.WriteString(w.Conn, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison")
+				sent <- struct{}{}
 				continue
 			}
 			_, _ = io.WriteString(w.Conn, okAnswer)
@@ -332,7 +334,7 @@ func TestAnswerNobodyAskedFor(t *testing.T) {
 	w := k.dial()
 	for range 5 {
 		w.send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n").expect("HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n")
-		time.Sleep(15 * time.Millisecond)
+		<-sent // it is on loopback: what was written is there
 		w.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect(okAnswer)
 	}
 }

@@ -113,7 +113,7 @@ func (s *stateful) unburden(ctx context.Context, routes map[string]control.Route
 func (s *stateful) leaders() []config.Node {
 	var free, others []config.Node
 	for _, node := range s.config.Nodes {
-		if slices.ContainsFunc(s.config.Engines(), func(c config.Service) bool { return slices.Contains(c.Engine.Postgres.Nodes, node.Name) }) {
+		if slices.ContainsFunc(s.config.Engines(), func(c config.Service) bool { return slices.Contains(c.Engine.Fleet().Nodes, node.Name) }) {
 			others = append(others, node)
 		} else {
 			free = append(free, node)

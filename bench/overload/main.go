@@ -8,6 +8,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -84,7 +85,7 @@ func measure(o *options) (map[string][]result, error) {
 				continue
 			}
 			r, err := once(o, p)
-			if err == errAbsent {
+			if errors.Is(err, errAbsent) {
 				if round == 0 {
 					fmt.Printf("%s is left out: its program is not there\n", p.name)
 				}

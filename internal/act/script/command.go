@@ -30,7 +30,7 @@ func (e *Engine) run(ctx context.Context, timeout time.Duration, words []string,
 	if err != nil {
 		return nil, err
 	}
-	defer os.Remove(out.Name())
+	defer func() { _ = os.Remove(out.Name()) }()
 	defer out.Close()
 	cmd := exec.CommandContext(ctx, words[0], words[1:]...)
 	cmd.Dir = e.o.DataDir

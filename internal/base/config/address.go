@@ -27,10 +27,10 @@ func (v *validator) socket(file string, p path) {
 	}
 }
 
-// hostPort checks host:port and returns the port.
-func (v *validator) hostPort(address string, p path, listen bool) int {
+// hostPort checks host:port.
+func (v *validator) hostPort(address string, p path, listen bool) {
 	if address == "" || v.places.doubtful(p) {
-		return 0
+		return
 	}
 	example := "10.0.0.1:80"
 	if listen {
@@ -42,17 +42,17 @@ func (v *validator) hostPort(address string, p path, listen bool) int {
 			hint = "write host:port, such as " + example
 		}
 		v.problem(p, fmt.Sprintf("%q is a URL, not an address", address), hint)
-		return 0
+		return
 	}
 	host, service, err := net.SplitHostPort(address)
 	if err != nil {
 		v.problem(p, fmt.Sprintf("%q is not an address", address), addressHint(address, example, listen))
-		return 0
+		return
 	}
 	port, err := strconv.Atoi(service)
 	if err != nil || port < 0 || port > 65535 || (port == 0 && !listen) {
 		v.problem(p, fmt.Sprintf("%q is not a port", service), "write a number from 1 to 65535")
-		return 0
+		return
 	}
 	if host == "" && !listen {
 		v.problem(p, "the host is missing", "write host:port, such as "+example)
@@ -60,7 +60,6 @@ func (v *validator) hostPort(address string, p path, listen bool) int {
 	if host != "" && !hostName(host) {
 		v.problem(p, fmt.Sprintf("%q is not a host", host), "write an IP address or a host name")
 	}
-	return port
 }
 
 func addressHint(address, example string, listen bool) string {

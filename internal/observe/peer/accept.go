@@ -41,7 +41,7 @@ func (l *Link) accept(ctx context.Context, listener net.Listener) {
 
 // receive takes messages from conn until it or ctx ends.
 func (l *Link) receive(ctx context.Context, raw net.Conn) {
-	defer raw.Close() //nolint:errcheck // nothing is lost
+	defer raw.Close()
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
 	defer stop()
 	n, conn, err := l.welcome(ctx, raw)

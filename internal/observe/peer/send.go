@@ -26,7 +26,7 @@ func (l *Link) send(ctx context.Context, n *node, conn line) error {
 	defer cancel(nil)
 	stop := context.AfterFunc(ctx, func() { _ = conn.raw.Close() })
 	defer stop()
-	defer conn.raw.Close() //nolint:errcheck // nothing is lost
+	defer conn.raw.Close()
 	acks := make(chan int)
 	parts.Go(func() { cancel(readAcks(ctx, conn, acks)) })
 

@@ -39,7 +39,7 @@ func (t *traffic) start(ctx context.Context) {
 			due := time.Now().Add(interval * time.Duration(w) / time.Duration(t.workers))
 			for sleepUntil(ctx, due) {
 				problem, fell := t.get(ctx)
-				t.record(due, problem, fell, ctx)
+				t.record(ctx, due, problem, fell)
 				due = due.Add(interval)
 			}
 		})
@@ -80,7 +80,7 @@ func (t *traffic) get(ctx context.Context) (problem string, fell bool) {
 	return "", resp.Header.Get("Backstay-Fallback") != ""
 }
 
-func (t *traffic) record(due time.Time, problem string, fell bool, ctx context.Context) {
+func (t *traffic) record(ctx context.Context, due time.Time, problem string, fell bool) {
 	if problem != "" && ctx.Err() != nil {
 		return // the demonstration's own end cut it off
 	}

@@ -94,7 +94,10 @@ func names(all []Candidate) []string {
 	return n
 }
 
-// arithmetic is the proof, for people: why the fenced must have every acknowledged write.
+// notCovered is the sign in a proof by which the fenced need not have every acknowledged write: it was asynchronous, or forced.
+const notCovered = "≤"
+
+// arithmetic is the proof, for people: why the fenced must have every acknowledged write, or that they need not.
 func (s State) arithmetic(fenced []string) string {
 	if slices.Contains(fenced, s.Last) {
 		return fmt.Sprintf("the last primary %s is fenced itself: it has every acknowledged write", s.Last)
@@ -105,7 +108,7 @@ func (s State) arithmetic(fenced []string) string {
 		r := len(intersect(g.Names, fenced))
 		sign := ">"
 		if !g.CoveredBy(fenced) {
-			sign = "≤"
+			sign = notCovered
 		}
 		parts = append(parts, fmt.Sprintf("R %d + W %d %s N %d of [%s]", r, g.Quorum, sign, len(g.Names), strings.Join(g.Names, " ")))
 	}

@@ -90,7 +90,11 @@ func (v View) describe(name string) string {
 func (p Proof) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s: %s → %s at epoch %d, %s\n  rule: %s\n  because %s", p.Kind, p.ID, p.From, p.To, p.Epoch, p.Outcome, p.Rule, p.Evidence)
-	if p.Arithmetic != "" {
+	switch {
+	case p.Arithmetic == "":
+	case strings.Contains(p.Arithmetic, notCovered):
+		fmt.Fprintf(&b, "\n  the last acknowledged writes may be lost: %s", p.Arithmetic)
+	default:
 		fmt.Fprintf(&b, "\n  nothing acknowledged is lost: %s", p.Arithmetic)
 	}
 	began := p.Times["began"]

@@ -10,13 +10,18 @@ import (
 
 // schemaSource is the schema as it is written, for the descriptions in its comments.
 //
-//go:embed schema.go schema_cluster.go
+//go:embed schema.go schema_check.go schema_cluster.go schema_listener.go schema_protect.go schema_service.go
 var schemaSource embed.FS
 
 // comments are the descriptions of the schema's types (Check) and keys (Check.Every).
 func comments() map[string]string {
 	all := map[string]string{}
-	for _, name := range []string{"schema.go", "schema_cluster.go"} {
+	files, err := schemaSource.ReadDir(".")
+	if err != nil {
+		panic("config: read the schema's comments: " + err.Error())
+	}
+	for _, entry := range files {
+		name := entry.Name()
 		text, err := schemaSource.ReadFile(name)
 		if err != nil {
 			panic("config: read the schema's comments: " + err.Error())

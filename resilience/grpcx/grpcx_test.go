@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
@@ -18,6 +19,7 @@ import (
 	pb "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/backstay/backstay/resilience"
 )
@@ -94,25 +96,24 @@ func (s *service) StreamingInputCall(stream pb.TestService_StreamingInputCallSer
 // serve starts a server and gives a connection to it through a client.
 func serve(t testing.TB, s *service, so ServerOptions, co ClientOptions) pb.TestServiceClient {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	listener := bufconn.Listen(1 << 16)
 	server := grpc.NewServer(grpc.UnaryInterceptor(UnaryServer(so)), grpc.StreamInterceptor(StreamServer(so)))
 	pb.RegisterTestServiceServer(server, s)
 	done := make(chan struct{})
 	go func() { defer close(done); _ = server.Serve(listener) }()
 	t.Cleanup(func() { server.Stop(); <-done })
-	return dial(t, listener.Addr().String(), co)
+	return dial(t, listener, co)
 }
 
-func dial(t testing.TB, address string, o ClientOptions) pb.TestServiceClient {
+// dial connects in memory, so that a test may run in synctest's time.
+func dial(t testing.TB, to *bufconn.Listener, o ClientOptions) pb.TestServiceClient {
 	t.Helper()
 	client, err := NewClient(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := grpc.NewClient(address, append(client.DialOptions(), grpc.WithTransportCredentials(insecure.NewCredentials()))...)
+	conn, err := grpc.NewClient("passthrough:///memory", append(client.DialOptions(), grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return to.DialContext(ctx) }))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,48 +149,43 @@ func TestUnaryRetries(t *testing.T) {
 		{"pushed back", all, []turn{{code: codes.Unavailable, trailer: "grpc-retry-pushback-ms: 40"}, good}, codes.OK, 2, 40 * time.Millisecond},
 		{"pushed back for good", all, []turn{{code: codes.Unavailable, trailer: "grpc-retry-pushback-ms: -1"}, good}, codes.Unavailable, 1, 0},
 		{"pushed back with nonsense", all, []turn{{code: codes.Unavailable, trailer: "grpc-retry-pushback-ms: soon"}, good}, codes.Unavailable, 1, 0},
-		{"a slow try", all, []turn{{takes: time.Minute}, good}, codes.OK, 2, 100 * time.Millisecond},
+		{"a slow try", all, []turn{{takes: time.Minute}, good}, codes.OK, 2, 500 * time.Millisecond},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			s := &service{turns: tt.turns}
-			retry := soon()
-			retry.PerTry = 500 * time.Millisecond
-			if tt.name == "a slow try" {
-				retry.PerTry = 100 * time.Millisecond
-			}
-			client := serve(t, s, ServerOptions{}, ClientOptions{Retry: retry, Idempotent: tt.again})
-			begun := time.Now()
-			_, err := client.UnaryCall(t.Context(), &pb.SimpleRequest{})
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			if status.Code(err) != tt.want || len(s.seen) != tt.tries || time.Since(begun) < tt.took {
-				t.Errorf("%v after %d tries and %v, want %v after %d and %v", err, len(s.seen), time.Since(begun), tt.want, tt.tries, tt.took)
-			}
-			for i, known := range s.seen {
-				if !strings.HasPrefix(known, fmt.Sprintf("try %d,", i+1)) || !strings.HasSuffix(known, "deadline true") {
-					t.Errorf("try %d knows %q", i+1, known)
+			synctest.Test(t, func(t *testing.T) {
+				s := &service{turns: tt.turns}
+				retry := soon()
+				retry.PerTry = 500 * time.Millisecond
+				client := serve(t, s, ServerOptions{}, ClientOptions{Retry: retry, Idempotent: tt.again})
+				begun := time.Now()
+				_, err := client.UnaryCall(t.Context(), &pb.SimpleRequest{})
+				took := time.Since(begun)
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				if status.Code(err) != tt.want || len(s.seen) != tt.tries || took < tt.took || took > tt.took+10*time.Millisecond {
+					t.Errorf("%v after %d tries and %v, want %v after %d and %v", err, len(s.seen), took, tt.want, tt.tries, tt.took)
 				}
-			}
+				for i, known := range s.seen {
+					if !strings.HasPrefix(known, fmt.Sprintf("try %d,", i+1)) || !strings.HasSuffix(known, "deadline true") {
+						t.Errorf("try %d knows %q", i+1, known)
+					}
+				}
+			})
 		})
 	}
 }
 
 // TestNoConnection: what finds no connection was not sent, and may be tried again whatever it was.
 func TestNoConnection(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
+	listener := bufconn.Listen(1)
 	_ = listener.Close()
 	retries := 0
 	retry := soon()
 	retry.OnRetry = func(resilience.RetryEvent) { retries++ }
 	breaker := resilience.NewBreaker(resilience.BreakerOptions{Consecutive: 6})
-	client := dial(t, address, ClientOptions{Retry: retry, Gates: []resilience.Gate{breaker}})
-	_, err = client.UnaryCall(t.Context(), &pb.SimpleRequest{})
+	client := dial(t, listener, ClientOptions{Retry: retry, Gates: []resilience.Gate{breaker}})
+	_, err := client.UnaryCall(t.Context(), &pb.SimpleRequest{})
 	if status.Code(err) != codes.Unavailable || !errors.Is(err, resilience.ErrNotSent) || !resilience.GaveUp(err) || retries != 2 {
 		t.Errorf("%v after %d retries", err, retries)
 	}
@@ -313,17 +309,14 @@ func TestRetriesDoNotMultiply(t *testing.T) {
 	last := &service{turns: []turn{{code: codes.Unavailable}}}
 	behind := serve(t, last, ServerOptions{}, ClientOptions{Retry: soon(), Idempotent: all})
 	middle := &forwarding{to: behind}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	listener := bufconn.Listen(1 << 16)
 	server := grpc.NewServer(grpc.UnaryInterceptor(UnaryServer(ServerOptions{})))
 	pb.RegisterTestServiceServer(server, middle)
 	done := make(chan struct{})
 	go func() { defer close(done); _ = server.Serve(listener) }()
 	t.Cleanup(func() { server.Stop(); <-done })
-	client := dial(t, listener.Addr().String(), ClientOptions{Retry: soon(), Idempotent: all})
-	_, err = client.UnaryCall(t.Context(), &pb.SimpleRequest{})
+	client := dial(t, listener, ClientOptions{Retry: soon(), Idempotent: all})
+	_, err := client.UnaryCall(t.Context(), &pb.SimpleRequest{})
 	if status.Code(err) != codes.Unavailable || len(last.seen) != 3 {
 		t.Errorf("%v after %d tries, want 3", err, len(last.seen))
 	}
@@ -339,15 +332,15 @@ func (f *forwarding) UnaryCall(ctx context.Context, r *pb.SimpleRequest) (*pb.Si
 }
 
 // TestStreamsStayInside: a stream holds its place in the gates, on both sides, until it ends, however it ends.
-func TestStreamsStayInside(t *testing.T) {
+func TestStreamsStayInside(t *testing.T) { synctest.Test(t, streamsStayInside) }
+
+func streamsStayInside(t *testing.T) {
 	inside := func(l *resilience.Limit, want int) string {
-		for range 500 { // the server's handler ends a moment after the client has heard
-			if l.Snapshot().InUse == want {
-				return ""
-			}
-			time.Sleep(2 * time.Millisecond)
+		synctest.Wait() // the server's handler ends a moment after the client has heard
+		if now := l.Snapshot().InUse; now != want {
+			return fmt.Sprintf("%d inside, want %d", now, want)
 		}
-		return fmt.Sprintf("%d inside, want %d", l.Snapshot().InUse, want)
+		return ""
 	}
 	ask := &pb.StreamingOutputCallRequest{}
 	fail := &pb.StreamingOutputCallRequest{ResponseStatus: &pb.EchoStatus{Code: int32(codes.Unavailable)}}

@@ -39,15 +39,13 @@ func (u *unit) authorityUntil(contacts map[string]Contact) time.Time {
 
 // confirmedUntil is until when every other member's word holds that there is no newer epoch.
 func (u *unit) confirmedUntil(contacts map[string]Contact) time.Time {
-	if len(u.svc.Members) == 1 { // there is nobody who could be made primary
+	others := u.confirming(time.Now())
+	if len(others) == 0 { // there is nobody who could be made primary
 		return time.Now().Add(u.svc.TTL)
 	}
 	var until time.Time
-	for _, m := range u.svc.Members {
-		if m.Node == u.c.o.Self {
-			continue
-		}
-		contact := contacts[m.Node]
+	for _, node := range others {
+		contact := contacts[node]
 		r, ok := contact.Message.Services[u.svc.Name]
 		sent := u.c.echoed(contact.Message)
 		if !ok || contact.Broken != "" || r.Epoch > u.state.Epoch || sent.IsZero() {
@@ -58,6 +56,22 @@ func (u *unit) confirmedUntil(contacts map[string]Contact) time.Time {
 		}
 	}
 	return until
+}
+
+// confirming lists the other members, and those that were taken out a moment ago: they may not know it yet.
+func (u *unit) confirming(now time.Time) []string {
+	var all []string
+	for _, m := range u.svc.Members {
+		if m.Node != u.c.o.Self {
+			all = append(all, m.Node)
+		}
+	}
+	for node, until := range u.former {
+		if now.Before(until) {
+			all = append(all, node)
+		}
+	}
+	return all
 }
 
 // reflex stops an instance that runs as a primary without authority. It says whether it had to.

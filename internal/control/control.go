@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
-	"maps"
 	"sync"
 	"time"
 
@@ -33,12 +32,13 @@ type Options struct {
 
 // A Control looks after all services on one node.
 type Control struct {
-	o      Options
-	boot   string
-	routes *Routes
-	units  map[string]*unit
+	o          Options
+	boot       string
+	routes     *Routes
+	configured chan struct{} // cap 1
 
 	mu      sync.Mutex
+	units   map[string]*unit
 	seq     uint64
 	sent    map[uint64]time.Time // when own messages were sent, the youngest of them
 	pulse   time.Time            // the last one
@@ -60,11 +60,10 @@ func New(o Options) *Control {
 	if o.wall == nil {
 		o.wall = time.Now
 	}
-	c := &Control{o: o, boot: rand.Text(), routes: newRoutes(), units: map[string]*unit{}, sent: map[uint64]time.Time{}}
-	for _, s := range o.Services {
-		s = s.WithDefaults()
-		c.units[s.Name] = newUnit(c, s, o.Engines[s.Name])
+	c := &Control{
+		o: o, boot: rand.Text(), routes: newRoutes(), configured: make(chan struct{}, 1), units: map[string]*unit{}, sent: map[uint64]time.Time{},
 	}
+	c.declare(o.Services, o.Engines)
 	return c
 }
 
@@ -81,26 +80,22 @@ func (c *Control) Run(ctx context.Context) error {
 	c.mu.Lock()
 	c.pulse, c.since = now, now
 	c.mu.Unlock()
-	for _, u := range c.units {
-		parts.Go(func() { u.run(ctx) })
-	}
-	if len(c.units) == 0 {
-		<-ctx.Done()
-		return nil
-	}
 	ticker := time.NewTicker(c.heartbeat())
 	defer ticker.Stop()
 	for {
+		c.start(ctx, &parts)
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-c.configured:
+			ticker.Reset(c.heartbeat())
 		case <-ticker.C:
 			c.o.gate()
 			c.beat()
 			c.publish(false)
 		case <-c.o.Peers.Changed():
 		}
-		for _, u := range c.units {
+		for _, u := range c.all() {
 			u.wake()
 		}
 	}
@@ -109,20 +104,24 @@ func (c *Control) Run(ctx context.Context) error {
 // heartbeat is the shortest of the services'.
 func (c *Control) heartbeat() time.Duration {
 	d := time.Duration(0)
-	for _, u := range c.units {
+	for _, u := range c.all() {
 		if d == 0 || u.svc.Heartbeat < d {
 			d = u.svc.Heartbeat
 		}
+	}
+	if d == 0 {
+		d = failover.Service{}.WithDefaults().Heartbeat
 	}
 	return d
 }
 
 // beat notices when this process itself was stopped for a while: it must not take its own silence for that of others.
 func (c *Control) beat() {
+	patience := 4 * c.heartbeat()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
-	if now.Sub(c.pulse) > 4*c.heartbeat() {
+	if now.Sub(c.pulse) > patience {
 		c.since = now
 	}
 	c.pulse = now
@@ -134,7 +133,7 @@ func (c *Control) publish(urgent bool) {
 	// unit that has heard at least as much.
 	contacts := c.o.Peers.Contacts()
 	services := map[string]failover.Report{}
-	for name, u := range c.units {
+	for name, u := range c.all() {
 		services[name] = u.reported()
 	}
 	c.mu.Lock()
@@ -195,8 +194,8 @@ func (c *Control) Leave(ctx context.Context) error {
 	c.leaving = true
 	c.mu.Unlock()
 	var err error
-	for name := range maps.Keys(c.units) {
-		if e := c.units[name].leave(ctx); e != nil {
+	for name, u := range c.all() {
+		if e := u.leave(ctx); e != nil {
 			err = fmt.Errorf("leave %s: %w", name, e)
 		}
 	}

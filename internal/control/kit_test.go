@@ -54,6 +54,7 @@ type simNode struct {
 
 	mu      sync.Mutex
 	control *Control
+	engine  *fake.Engine
 	hung    chan struct{} // closed when it goes on; nil: it runs
 	dead    chan struct{}
 	running bool
@@ -137,7 +138,7 @@ func (n *simNode) start() {
 	if slices.Contains(s.members, n.name) {
 		s.world.Instance(n.name).PowerOn()
 		e := s.world.Engine(n.name)
-		o.Engines["db"] = e
+		o.Engines["db"], n.engine = e, e
 		parts.Go(func() { _ = e.Run(ctx) })
 	}
 	control := New(o)

@@ -54,3 +54,12 @@ func (r *Routes) set(next Route) {
 		r.changed = make(chan struct{})
 	}
 }
+
+// drop forgets a service that is not looked after any more.
+func (r *Routes) drop(service string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.routes, service)
+	close(r.changed)
+	r.changed = make(chan struct{})
+}

@@ -23,6 +23,7 @@ const (
 // think is one round of the loop: look, judge, and see to it that what follows is done.
 func (u *unit) think(now time.Time) {
 	u.now = now
+	u.heed(now)
 	u.probe(now)
 	v := u.look(now)
 	contacts, _ := u.c.look()

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/backstay/backstay/internal/base/event"
@@ -19,6 +20,11 @@ type unit struct {
 	lease  *cluster.Lease
 	woken  chan struct{}
 	calls  chan func() // outcomes of what ran beside the loop
+	begun  bool        // as end, guarded by the Control's mutex
+	end    context.CancelFunc
+	over   chan struct{} // closed when the loop has ended
+	// declared is a new declaration that the loop has not taken in yet.
+	declared atomic.Pointer[failover.Service]
 
 	mu     sync.Mutex
 	report failover.Report // the newest, for publish
@@ -65,13 +71,15 @@ type unit struct {
 	caring     caring
 	marks      map[markKey]mark
 	lastReport failover.Report
-	fencedSelf string // why this node stopped its own instance, told once
+	fencedSelf string               // why this node stopped its own instance, told once
+	former     map[string]time.Time // members that were taken out, and until when their word still counts
 }
 
 func newUnit(c *Control, svc failover.Service, engine Engine) *unit {
 	u := &unit{
 		c: c, svc: svc, engine: engine, woken: make(chan struct{}, 1), calls: make(chan func(), 16),
 		away: map[string]time.Time{}, served: map[string]time.Time{}, marks: map[markKey]mark{}, turns: map[string]turn{},
+		over: make(chan struct{}), former: map[string]time.Time{},
 	}
 	u.lease = cluster.NewLease(cluster.LeaseOptions{
 		Store: c.o.Store, Key: u.key("lease"), Holder: c.o.Self,

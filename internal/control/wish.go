@@ -47,7 +47,7 @@ func (c *Control) Pause(ctx context.Context, service string, paused bool) error 
 }
 
 func (c *Control) changeService(ctx context.Context, service string, do func(*failover.State) error) error {
-	u := c.units[service]
+	u := c.unit(service)
 	if u == nil {
 		return fmt.Errorf("service %q: %w", service, ErrNoService)
 	}
@@ -86,7 +86,7 @@ func (c *Control) change(ctx context.Context, u *unit, do func(*failover.State) 
 
 // State returns what this node knows of a service's record; nil where there is none.
 func (c *Control) State(service string) *failover.State {
-	u := c.units[service]
+	u := c.unit(service)
 	if u == nil {
 		return nil
 	}
@@ -97,7 +97,7 @@ func (c *Control) State(service string) *failover.State {
 
 // View returns what a judgement about a service would be made from now; `failover.Decide` of it explains.
 func (c *Control) View(service string) (failover.View, error) {
-	u := c.units[service]
+	u := c.unit(service)
 	if u == nil {
 		return failover.View{}, fmt.Errorf("service %q: %w", service, ErrNoService)
 	}

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/backstay/backstay/internal/act/account"
@@ -24,6 +26,7 @@ type Engine struct {
 	ledger  *ledger.Ledger
 	changed chan struct{}
 	prepare sync.Mutex // of the folders and the account, once
+	peers   atomic.Pointer[map[string]string]
 
 	mu      sync.Mutex
 	settled bool // init has run
@@ -51,6 +54,7 @@ type Engine struct {
 func New(o Options) *Engine {
 	e := &Engine{o: o.withDefaults(), changed: make(chan struct{}, 1)}
 	e.log = e.o.Log
+	e.SetPeers(o.Peers)
 	e.ledger = ledger.New(ledger.Options{
 		Node: o.Node, Path: filepath.Join(o.DataDir, "epoch.json"), Log: e.log, Changed: e.notify,
 		Condition: func() ledger.Condition { return ledger.Condition{Empty: e.empty(), Running: e.process() != nil} },
@@ -131,9 +135,15 @@ func (e *Engine) record(kind, message, evidence string, fields map[string]any) {
 	}
 }
 
+// SetPeers replaces the other nodes of the service: name → host:port of their instance.
+func (e *Engine) SetPeers(peers map[string]string) {
+	peers = maps.Clone(peers)
+	e.peers.Store(&peers)
+}
+
 // peer returns where a node's instance listens.
 func (e *Engine) peer(node string) (string, error) {
-	addr, ok := e.o.Peers[node]
+	addr, ok := (*e.peers.Load())[node]
 	if !ok || node == e.o.Node {
 		return "", fmt.Errorf("%q is not another node of the service", node)
 	}

@@ -76,7 +76,7 @@ func (e *Engine) observeUp(o *plan.Observation, failed error, standby bool) {
 	if o.Problem == "" {
 		o.Problem = e.probe.problem
 	}
-	for node, address := range e.o.Peers {
+	for node, address := range *e.peers.Load() {
 		for _, d := range f.downs {
 			if d.address == address {
 				o.Standbys = append(o.Standbys, plan.Downstream{Node: node, Position: e.downPosition(node, d, f)})
@@ -99,7 +99,7 @@ func (e *Engine) downPosition(node string, d downstream, f facts) uint64 {
 
 // attached says whether Redis follows that node. Called with the lock held.
 func (e *Engine) attached(node string) bool {
-	return node != "" && !e.seen.master && e.seen.upstream() == e.o.Peers[node]
+	return node != "" && !e.seen.master && e.seen.upstream() == (*e.peers.Load())[node]
 }
 
 // refresh looks at the running instance and keeps what it sees.

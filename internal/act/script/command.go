@@ -80,7 +80,7 @@ func (e *Engine) environment(s plan.Step) []string {
 	}
 	env := slices.Concat(e.o.Env, []string{
 		"BACKSTAY_SERVICE=" + e.o.Service, "BACKSTAY_NODE=" + e.o.Node, fmt.Sprintf("BACKSTAY_EPOCH=%d", epoch),
-		"BACKSTAY_STEP=" + string(s.Kind), "BACKSTAY_UPSTREAM=" + upstream, "BACKSTAY_UPSTREAM_ADDRESS=" + e.o.Peers[upstream], "BACKSTAY_MODE=" + s.Mode,
+		"BACKSTAY_STEP=" + string(s.Kind), "BACKSTAY_UPSTREAM=" + upstream, "BACKSTAY_UPSTREAM_ADDRESS=" + e.peer(upstream), "BACKSTAY_MODE=" + s.Mode,
 	})
 	return env
 }

@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/backstay/backstay/internal/act/ledger"
@@ -22,6 +24,7 @@ type Engine struct {
 	ledger  *ledger.Ledger
 	changed chan struct{}
 	looking sync.Mutex // one observe command at a time
+	peers   atomic.Pointer[map[string]string]
 
 	mu    sync.Mutex
 	seen  sight
@@ -33,6 +36,7 @@ type Engine struct {
 // New returns an engine. It does nothing until it is asked or run.
 func New(o Options) *Engine {
 	e := &Engine{o: o.withDefaults(), changed: make(chan struct{}, 1)}
+	e.SetPeers(o.Peers)
 	e.ledger = ledger.New(ledger.Options{
 		Node: o.Node, Path: filepath.Join(o.DataDir, "epoch.json"), Log: e.o.Log, Changed: e.notify,
 		Condition: func() ledger.Condition {
@@ -43,6 +47,14 @@ func New(o Options) *Engine {
 	})
 	return e
 }
+
+// SetPeers replaces the other nodes of the service: name → host:port of their instance.
+func (e *Engine) SetPeers(peers map[string]string) {
+	peers = maps.Clone(peers)
+	e.peers.Store(&peers)
+}
+
+func (e *Engine) peer(node string) string { return (*e.peers.Load())[node] }
 
 // Changed has a value when a look showed something new.
 func (e *Engine) Changed() <-chan struct{} { return e.changed }

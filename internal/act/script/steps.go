@@ -187,7 +187,7 @@ func (e *Engine) fence(ctx context.Context, s plan.Step) error {
 
 // follow runs a command that makes a standby of the upstream.
 func (e *Engine) follow(ctx context.Context, s plan.Step, words []string, timeout time.Duration) error {
-	if e.o.Peers[s.Upstream] == "" {
+	if e.peer(s.Upstream) == "" {
 		return fmt.Errorf("%q is not another node of the service", s.Upstream)
 	}
 	if o, _ := e.last(); o.running() && o.Streaming && !o.Empty && e.ledger.State().Upstream == s.Upstream && e.ledger.State().Held == s.Epoch {

@@ -213,7 +213,9 @@ func (l Log) prune(ctx context.Context) error {
 
 // Watch sends the version in force, and each that follows; not every one where they come faster than they are read. Closed
 // when ctx ends.
-func (l Log) Watch(ctx context.Context) <-chan Version { return watch[Version](ctx, l.Store, keyCurrent) }
+func (l Log) Watch(ctx context.Context) <-chan Version {
+	return watch[Version](ctx, l.Store, keyCurrent)
+}
 
 // Trials sends the trials that are asked for.
 func (l Log) Trials(ctx context.Context) <-chan Trial { return watch[Trial](ctx, l.Store, keyTrial) }

@@ -9,6 +9,7 @@ import (
 	"github.com/backstay/backstay/internal/base/config"
 	"github.com/backstay/backstay/internal/base/event"
 	"github.com/backstay/backstay/internal/control"
+	"github.com/backstay/backstay/internal/decide/failover"
 	"github.com/backstay/backstay/internal/observe/health"
 	"github.com/backstay/backstay/internal/observe/resolve"
 	"github.com/backstay/backstay/internal/observe/telemetry"
@@ -17,6 +18,7 @@ import (
 	"github.com/backstay/backstay/internal/serve/httpproxy"
 	"github.com/backstay/backstay/internal/serve/pool"
 	"github.com/backstay/backstay/internal/serve/protect"
+	"github.com/backstay/backstay/internal/serve/snapshot"
 	"github.com/backstay/backstay/internal/serve/tcpproxy"
 	"github.com/backstay/backstay/internal/serve/transport"
 )
@@ -25,7 +27,7 @@ import (
 func build(o Options, self config.Node) *Node {
 	n := &Node{
 		options: o, log: o.Log.With("component", "node"), self: self, started: time.Now(),
-		pools: map[string]*pool.Service{}, primaries: map[string]control.Route{}, serving: map[string]*serving{},
+		pools: map[string]*pool.Service{}, primaries: map[string]control.Route{}, readers: map[string][]failover.Reader{}, serving: map[string]*serving{},
 	}
 	n.state.Store(api.NodeStarting)
 
@@ -93,10 +95,8 @@ func (n *Node) onEndpoints(service string, endpoints []resolve.Endpoint) {
 	if snap == nil {
 		return
 	}
-	if c, ok := snap.Config.Service(service); ok {
-		n.members(*c)
-		n.monitor.Set(n.targets(snap.Config))
-	}
+	n.renew(func(s *snapshot.Service) bool { return s.Name == service })
+	n.monitor.Set(n.targets(snap.Config))
 }
 
 // pool finds a service's live state through the snapshot, so that probes never wait for a reload.

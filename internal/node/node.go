@@ -16,6 +16,7 @@ import (
 	"github.com/backstay/backstay/internal/base/config"
 	"github.com/backstay/backstay/internal/base/event"
 	"github.com/backstay/backstay/internal/control"
+	"github.com/backstay/backstay/internal/decide/failover"
 	"github.com/backstay/backstay/internal/observe/health"
 	"github.com/backstay/backstay/internal/observe/resolve"
 	"github.com/backstay/backstay/internal/observe/telemetry"
@@ -64,9 +65,10 @@ type Node struct {
 
 	mu           sync.Mutex // one reload, drain or change of endpoints at a time
 	pools        map[string]*pool.Service
-	primaries    map[string]control.Route // of services with an engine
-	serving      map[string]*serving      // by listener address
-	certificates *serving                 // follows the files of the picture in force
+	primaries    map[string]control.Route     // of services with an engine
+	readers      map[string][]failover.Reader // by pool, and of services with an engine
+	serving      map[string]*serving          // by listener address
+	certificates *serving                     // follows the files of the picture in force
 	inForce      api.ConfigStatus
 }
 

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/backstay/backstay/internal/base/event"
 	"github.com/backstay/backstay/internal/control"
 	"github.com/backstay/backstay/internal/observe/resolve"
+	"github.com/backstay/backstay/internal/serve/snapshot"
 )
 
 // follow carries what the loop agrees on to this node's own parts: the data plane gets the primary as the service's only
@@ -34,6 +36,7 @@ func (s *stateful) follow(ctx context.Context) error {
 				s.node.setPrimary(r)
 				s.tell(r)
 			}
+			s.watch(sc.Name, now)
 		}
 		s.unburden(ctx, last)
 		select {
@@ -129,32 +132,55 @@ func (s *stateful) hears(node string) bool {
 }
 
 // setPrimary makes the primary the only member of a service; without one its clients are held. Sessions of a former
-// primary are cut at once.
+// primary are cut at once, also those that came to it to read.
 func (n *Node) setPrimary(r control.Route) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	was := n.primaries[r.Service].Primary
 	n.primaries[r.Service] = r
+	n.renew(func(s *snapshot.Service) bool { return s.Name == r.Service || s.Of == r.Service })
+	snap := n.snapshot.Load()
+	if snap == nil || was == "" || was == r.Primary {
+		return
+	}
+	for _, s := range snap.Services {
+		if s.Of == r.Service {
+			s.Pool.Cut(was)
+			s.Pool.Cut(asPrimary(was))
+		}
+	}
+}
+
+// renew tells the pools of some services whom they consist of now. The caller holds the mutex.
+func (n *Node) renew(which func(*snapshot.Service) bool) {
 	snap := n.snapshot.Load()
 	if snap == nil {
 		return
 	}
-	if c, ok := snap.Config.Service(r.Service); ok && n.pools[r.Service] != nil {
-		n.members(*c)
+	for _, s := range snap.Services {
+		if which(s) && n.pools[s.Name] != nil {
+			n.members(s)
+		}
 	}
 }
 
-// members tells a service's pool whom it consists of: its endpoints, or its primary where it has an engine. The caller holds
-// the mutex.
-func (n *Node) members(c config.Service) {
-	endpoints := n.resolver.Endpoints(c.Name)
-	if c.Engine != nil {
-		endpoints = nil
-		if r := n.primaries[c.Name]; r.Primary != "" {
+// members tells a service's pool whom it consists of: its endpoints, its primary where it has an engine, or those that may
+// be read from. The caller holds the mutex.
+func (n *Node) members(s *snapshot.Service) {
+	c := s.Config
+	var endpoints []resolve.Endpoint
+	switch r := n.primaries[cmp.Or(s.Of, s.Name)]; {
+	case s.Standbys != nil:
+		endpoints = readable(n.readers[s.Name], r, s.Standbys.OrPrimary)
+	case c.Engine == nil:
+		endpoints = n.resolver.Endpoints(c.Name)
+	default:
+		if r.Primary != "" {
 			endpoints = []resolve.Endpoint{{Name: r.Primary, Address: r.Address, Weight: 1}}
 		}
 		c = forPrimary(c)
 	}
-	n.pools[c.Name].Set(c, endpoints)
+	n.pools[s.Name].Set(c, endpoints)
 }
 
 // forPrimary turns off what would take the only member out, or keep a former one in: who is primary is agreed elsewhere.

@@ -141,7 +141,7 @@ func (n *Node) commit(l *loaded, st *staged) api.Reloaded {
 	n.resolver.Set(members)
 	gone := n.pools
 	n.pools = st.pools
-	for _, s := range l.config.Services {
+	for _, s := range st.snapshot.Services {
 		n.members(s)
 	}
 	n.caches.Apply(n.cacheOptions(l.config))

@@ -41,7 +41,8 @@ type stateful struct {
 	link    *peer.Link
 	control *control.Control
 	engines map[string]*instance
-	moved   time.Time // when the store's leader was last moved on
+	watched map[string]*watched // by pool; of follow alone
+	moved   time.Time           // when the store's leader was last moved on
 	join    *trust.Endpoint
 	renew   *trust.Renewer
 }
@@ -60,7 +61,7 @@ func newStateful(n *Node, c *config.Config) (*stateful, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &stateful{node: n, config: c, profile: profile, log: n.options.Log.With("component", "cluster"), engines: map[string]*instance{}}
+	s := &stateful{node: n, config: c, profile: profile, log: n.options.Log.With("component", "cluster"), engines: map[string]*instance{}, watched: map[string]*watched{}}
 	at := func(node config.Node, port int) string {
 		return net.JoinHostPort(node.Address, strconv.Itoa(agreement.Port+port))
 	}

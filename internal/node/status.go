@@ -30,8 +30,15 @@ func (n *Node) Status(context.Context) (api.Status, error) {
 			Connections: n.metrics.Listener(l.ID()).Active(),
 		})
 	}
-	for _, s := range snap.Config.Services {
-		out.Services = append(out.Services, serviceStatus(n.pools[s.Name].Status()))
+	for _, s := range snap.Services {
+		service := serviceStatus(n.pools[s.Name].Status())
+		switch {
+		case s.Standbys != nil:
+			n.tellReaders(s.Name, service.Members)
+		case s.Config.Engine != nil && n.stateful != nil:
+			service.Instances = n.instances(s.Name)
+		}
+		out.Services = append(out.Services, service)
 	}
 	out.Modes = n.modeStatus()
 	return out, nil

@@ -58,6 +58,14 @@ func (l Listener) ID() string {
 	return l.Listen
 }
 
+// Pool is the name of the pool that a TCP listener's sessions go to: its service's, or its own of the service's standbys.
+func (l Listener) Pool() string {
+	if l.Standbys != nil {
+		return l.Service + "@" + l.ID()
+	}
+	return l.Service
+}
+
 // Kind says what the listener speaks: HTTP with routes, SNI with sni, TCP with a service.
 func (l Listener) Kind() Kind {
 	switch {

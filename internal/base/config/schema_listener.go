@@ -10,6 +10,8 @@ type Listener struct {
 	Routes []Route `yaml:"routes" config:"one"`
 	// Service takes every TCP session.
 	Service string `yaml:"service" config:"one"`
+	// Standbys sends the service's sessions to its standbys, to read from, rather than to its primary.
+	Standbys *Standbys `yaml:"standbys"`
 	// SNI sends TLS sessions on by the name they ask for, without opening them.
 	SNI []SNIRoute `yaml:"sni" config:"one"`
 	// TLS ends TLS here.
@@ -28,6 +30,18 @@ type Listener struct {
 	Priority string `yaml:"priority" default:"normal" enum:"critical+,critical,high,normal,sheddable,low"`
 	// Rate bounds how many requests there may be in a time; more are refused with 429.
 	Rate *Rate `yaml:"rate"`
+}
+
+// Standbys are those members of a service with an engine that follow its primary. Sessions go to those that stream and are not too far behind, by the service's balance; the listener has a pool of its own, named SERVICE@LISTENER.
+type Standbys struct {
+	// MaxLag is for how long the primary may have had something that a standby has not applied, as far as this node hears of both. A standby beyond it gets no sessions until it is within half of it again.
+	MaxLag Duration `yaml:"max_lag" default:"10s" min:"1s" config:"shorthand"`
+	// MaxLagBytes is how much of the primary's log a standby may not have applied; no bound where not given.
+	MaxLagBytes Size `yaml:"max_lag_bytes"`
+	// OrPrimary sends sessions to the primary while no standby can serve; otherwise they are held.
+	OrPrimary bool `yaml:"or_primary"`
+	// Drain is for how long sessions may go on at a standby that is too far behind, gone, or the primary now; without it they are cut at once. Sessions at a primary that loses its authority always are.
+	Drain Duration `yaml:"drain"`
 }
 
 // SNIRoute sends TLS sessions on by the name they ask for.

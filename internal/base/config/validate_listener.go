@@ -27,6 +27,7 @@ func (v *validator) listeners() {
 		v.networks(l.Forwarded.Trust, p.key("forwarded").key("trust"))
 		v.listenerTLS(l, p)
 		v.rate(l.Rate, p.key("rate"))
+		v.standbys(l, p)
 		if l.Kind() == HTTP {
 			v.routes(l, p.key("routes"))
 		} else {
@@ -79,6 +80,21 @@ func (v *validator) listenerTLS(l *Listener, p path) {
 		v.problem(p.key("client_auth"), "client_auth needs client_ca to hold certificates against", "add client_ca, the file with the authorities of clients' certificates")
 	case t.ClientAuth == "none" && t.ClientCA != "":
 		v.problem(p.key("client_ca"), "client_ca has no effect with client_auth none", "write client_auth: require or client_auth: optional")
+	}
+}
+
+// standbys holds a listener of standbys against the service that it is of.
+func (v *validator) standbys(l *Listener, p path) {
+	if l.Standbys == nil {
+		return
+	}
+	p = p.key("standbys")
+	if l.Kind() != TCP {
+		v.problem(p, "standbys says which members of a service get sessions, but the listener has none", "give the listener service, the one whose standbys are meant")
+		return
+	}
+	if s, ok := v.config.Service(l.Service); ok && s.Engine == nil {
+		v.problem(p, fmt.Sprintf("the service %s has no engine, so that none of its members is a standby", l.Service), "take standbys out, or give the service an engine")
 	}
 }
 

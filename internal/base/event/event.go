@@ -50,6 +50,7 @@ const (
 	ServiceSpill      = "service.spill"       // traffic leaves its tier or zone for the next
 	ServiceSpillEnded = "service.spill_ended" // and is back
 	ServicePrimary    = "service.primary"     // clients are sent to another primary, or to none
+	ServiceReader     = "service.reader"      // a standby gets sessions that read, or no more
 	ServiceShedding   = "service.shedding"    // more to do than it can: the least important requests are refused
 	ServiceShed       = "service.shed_ended"  // none are refused any more
 

@@ -120,6 +120,8 @@ type Observation struct {
 	SyncNames  []string     `json:"sync_names,omitempty"`
 	SyncQuorum int          `json:"sync_quorum,omitempty"`
 	Standbys   []Downstream `json:"standbys,omitempty"` // as a primary sees them
+	// PendingRestart names the settings that were changed and hold only once the instance is started again.
+	PendingRestart []string `json:"pending_restart,omitempty"`
 	// LastWrite is when a probing write last succeeded on a primary.
 	LastWrite time.Time `json:"last_write,omitzero"`
 	// Busy names the step under way, with its progress.

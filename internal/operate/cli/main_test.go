@@ -118,6 +118,7 @@ func newFake() *fake {
 
 func picture() api.Status {
 	now := time.Date(2026, 3, 1, 15, 0, 0, 0, time.UTC)
+	lag := 0.312
 	return api.Status{
 		Node: "par-1", Cluster: "shop", Zone: "a", Version: "1.2.3", PID: 4711, State: api.NodeReady,
 		Started: now.Add(-27 * time.Hour), Now: now,
@@ -139,7 +140,13 @@ func picture() api.Status {
 				{Name: "d", Address: "10.0.0.14:8080", State: api.MemberEjected, Since: now.Add(-5 * time.Second), Evidence: "5 failures in a row", Latency: 1.5},
 				{Name: "e", Address: "unix:/run/e.sock", State: api.MemberDraining, Since: now, InFlight: 1},
 			}},
-			{Name: "pg", State: api.ServiceDown, Policy: "round_robin", Held: 7, Breaker: "open", Members: []api.MemberStatus{}},
+			{Name: "pg", State: api.ServiceDown, Policy: "round_robin", Held: 7, Breaker: "open", Members: []api.MemberStatus{}, Instances: []api.InstanceStatus{
+				{Node: "par-1", Address: "10.0.0.1:5433", Role: "none", Epoch: 7, Problem: "PostgreSQL ended: exit status 1"},
+				{Node: "par-2", Address: "10.0.0.2:5433", Role: "standby", Epoch: 7, Upstream: "par-1", Streaming: true, Lag: &lag, LagBytes: 4096,
+					PendingRestart: []string{"max_connections", "shared_buffers"}},
+				{Node: "par-3", Address: "10.0.0.3:5433", Role: "standby", Epoch: 7, Upstream: "par-1"},
+				{Node: "par-4", Address: "10.0.0.4:5433", Role: "unknown"},
+			}},
 		},
 	}
 }

@@ -64,6 +64,7 @@ func (s style) service(svc api.ServiceStatus, now time.Time) string {
 	}
 	head := fmt.Sprintf("service %s: %s, %s\n", s.paint(bold, svc.Name),
 		s.paint(serviceColour(svc.State), string(svc.State)), strings.Join(facts, ", "))
+	head += s.instances(svc.Instances)
 	if len(svc.Members) == 0 {
 		return head + "  no members\n"
 	}
@@ -74,6 +75,42 @@ func (s style) service(svc api.ServiceStatus, now time.Time) string {
 	return head + indent(s.table([]column{
 		{"MEMBER", false}, {"STATE", false}, {"SINCE", true}, {"IN FLIGHT", true}, {"LATENCY", true}, {"SHARE", true}, {"EVIDENCE", false},
 	}, rows)) + "\n"
+}
+
+// instances writes what a service with an engine runs where.
+func (s style) instances(all []api.InstanceStatus) string {
+	if len(all) == 0 {
+		return ""
+	}
+	rows := make([][]field, 0, len(all))
+	for _, i := range all {
+		lag, follows, notes := "-", "-", i.Problem
+		if i.Lag != nil {
+			lag = fmt.Sprintf("%s, %d B", brief(time.Duration(*i.Lag*float64(time.Second)).Truncate(time.Millisecond)), i.LagBytes)
+		}
+		if i.Upstream != "" {
+			if follows = i.Upstream; !i.Streaming {
+				follows += ", does not stream"
+			}
+		}
+		if len(i.PendingRestart) > 0 {
+			notes = strings.TrimPrefix(notes+"; pending restart: "+strings.Join(i.PendingRestart, ", "), "; ")
+		}
+		rows = append(rows, []field{
+			{i.Node + " (" + i.Address + ")", plain}, {i.Role, roleColour(i.Role)}, {strconv.FormatUint(i.Epoch, 10), plain},
+			{follows, plain}, {lag, plain}, {strings.ReplaceAll(notes, "\n", " "), dim},
+		})
+	}
+	return indent(s.table([]column{
+		{"INSTANCE", false}, {"ROLE", false}, {"EPOCH", true}, {"FOLLOWS", false}, {"LAG", true}, {"NOTES", false},
+	}, rows)) + "\n"
+}
+
+func roleColour(role string) string {
+	if role == "primary" || role == "standby" {
+		return green
+	}
+	return red
 }
 
 func (s style) member(m api.MemberStatus, now time.Time) []field {

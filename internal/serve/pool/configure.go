@@ -122,6 +122,18 @@ func (s *Service) part(c *core, renewed bool, now int64) {
 	s.record(event.Record{Kind: event.MemberRemoved, Member: c.name, Message: fmt.Sprintf("Member %s (%s) left service %s.", c.name, c.address, s.name)})
 }
 
+// Cut ends at once the sessions of a member that was removed, without the rest of its drain timeout.
+func (s *Service) Cut(member string) {
+	s.lock()
+	defer s.unlock()
+	s.leaving = slices.DeleteFunc(s.leaving, func(c *core) bool {
+		if c.name == member {
+			c.cut(true)
+		}
+		return c.name == member
+	})
+}
+
 // Close ends the service: all members are removed and their sessions cut at once, no timer is left, and Pick finds nobody.
 func (s *Service) Close() {
 	s.lock()

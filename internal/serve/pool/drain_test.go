@@ -263,3 +263,34 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+func TestCutEndsSessionsOfAMemberThatWasRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKit(t, "a b c", nil)
+		a, b, c := k.on("a"), k.on("b"), k.on("c")
+		k.Set(k.cfg, k.eps[2:])
+		k.Cut("a")
+		k.Cut("c") // not removed: nothing to be cut
+		time.Sleep(time.Second)
+		for m, want := range map[*Member]bool{a: true, b: false, c: false} {
+			gone := false
+			select {
+			case <-m.Gone():
+				gone = true
+			default:
+			}
+			if gone != want {
+				t.Errorf("%s is cut: %v", m.Name(), gone)
+			}
+			m.Done(Outcome{})
+		}
+		k.Set(k.cfg, k.eps) // a comes back as one that was never cut
+		m := k.on("a")
+		select {
+		case <-m.Gone():
+			t.Error("a is cut again")
+		default:
+		}
+		m.Done(Outcome{})
+	})
+}

@@ -103,10 +103,14 @@ func (b *builder) listener(c config.Listener) error {
 		return nil
 	}
 	l := &TCPListener{Name: c.ID(), Config: c, TLS: tls, Proxy: proxy, Metrics: metrics}
-	if c.Service != "" {
-		if l.Service, err = b.serviceNamed(c.Service); err != nil {
-			return err
-		}
+	switch {
+	case c.Standbys != nil:
+		l.Service, err = b.standbys(c)
+	case c.Service != "":
+		l.Service, err = b.serviceNamed(c.Service)
+	}
+	if err != nil {
+		return err
 	}
 	for _, sni := range c.SNI {
 		s, err := b.serviceNamed(sni.Service)

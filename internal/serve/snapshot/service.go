@@ -31,6 +31,9 @@ type Service struct {
 	Rate       *protect.Rate // nil without
 	Cache      *cache.Cache  // nil without
 	Metrics    *telemetry.Service
+	// Standbys says that the members are the standbys of the service with an engine that is named Of; nil where they are not.
+	Standbys *config.Standbys
+	Of       string
 }
 
 // Timeout bounds the phases of a request to a member. 0 is no bound.
@@ -102,6 +105,25 @@ func (b *builder) service(c config.Service) (*Service, error) {
 		return nil, fmt.Errorf("service %s: %w", c.Name, err)
 	}
 	s.Cache = b.cache(c)
+	return s, nil
+}
+
+// standbys makes the service that a listener's sessions go to where they go to standbys: as the service itself is, with a
+// pool, and all that is counted, of its own.
+func (b *builder) standbys(l config.Listener) (*Service, error) {
+	of, err := b.serviceNamed(l.Service)
+	if err != nil {
+		return nil, err
+	}
+	c := of.Config
+	c.Name, c.DrainTimeout, c.Fallback, c.Cache = l.Pool(), l.Standbys.Drain, nil, nil
+	s, err := b.service(c)
+	if err != nil {
+		return nil, err
+	}
+	s.Standbys, s.Of = l.Standbys, l.Service
+	b.services[s.Name] = s
+	b.out.Services = append(b.out.Services, s)
 	return s, nil
 }
 

@@ -21,7 +21,7 @@ type Snapshot struct {
 	Config   *config.Config
 	HTTP     []*HTTPListener
 	TCP      []*TCPListener
-	Services []*Service
+	Services []*Service // those of the configuration, and what its listeners make of their standbys
 	Modes    *protect.Modes
 	// StagedModes are to be put in force together with the picture.
 	StagedModes []*protect.Mode

@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/backstay/backstay/internal/act/postgres/guard"
+	"github.com/backstay/backstay/internal/act/guard"
 	"github.com/backstay/backstay/internal/node"
 	"github.com/backstay/backstay/internal/operate/cli"
 	"github.com/backstay/backstay/internal/operate/demo"

@@ -7,8 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/backstay/backstay/internal/act/guard"
 	"github.com/backstay/backstay/internal/act/postgres"
-	"github.com/backstay/backstay/internal/act/postgres/guard"
 	"github.com/backstay/backstay/internal/act/redis"
 	"github.com/backstay/backstay/internal/act/script"
 	"github.com/backstay/backstay/internal/base/config"

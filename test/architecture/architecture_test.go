@@ -17,7 +17,7 @@ const module = "github.com/backstay/backstay/"
 // ranks lists the packages from the ground up. A package takes the rank of the longest prefix that fits it.
 var ranks = [][]string{
 	{"resilience", "internal/base/config", "internal/base/event"},
-	{"internal/observe/health", "internal/observe/resolve", "internal/observe/telemetry", "internal/observe/peer", "internal/observe/lag", "internal/decide/plan", "internal/serve/http1"},
+	{"internal/observe/health", "internal/observe/resolve", "internal/observe/telemetry", "internal/observe/peer", "internal/observe/lag", "internal/decide/plan", "internal/serve/http1", "internal/act/account", "internal/act/daemon"},
 	{"internal/cluster", "internal/act", "internal/decide/failover", "internal/serve/cache", "internal/serve/pool", "internal/serve/protect", "internal/serve/transport"},
 	{"internal/serve/snapshot", "internal/act/fake", "internal/act/postgres", "internal/act/redis", "internal/act/script", "internal/act/conformance"},
 	{"internal/serve/httpproxy", "internal/serve/tcpproxy"},

@@ -25,10 +25,10 @@ func (l *Ledger) admit(s plan.Step) error {
 
 // outOfPlace says why a step is not for this instance as it is.
 func (l *Ledger) outOfPlace(s plan.Step, st State, c Condition) error {
-	reigns := st.Reigns(s.Epoch)
+	reigns := st.Reign > 0 && st.Reign == s.Epoch && !c.Standby
 	switch s.Kind {
 	case plan.Create:
-		if !c.Empty && !reigns && (st.Reign > 0 || st.Standby) { // where it was never anything it is one to adopt
+		if !c.Empty && !reigns && (st.Reign > 0 || c.Standby || st.Upstream != "") { // where it was never anything it is one to adopt
 			return act.ErrNotEmpty
 		}
 	case plan.Promote:
@@ -39,18 +39,18 @@ func (l *Ledger) outOfPlace(s plan.Step, st State, c Condition) error {
 			return ErrCopying
 		}
 	case plan.Start, plan.Restart:
-		if !c.Empty && !st.Standby && !reigns {
+		if !c.Empty && !c.Standby && !reigns {
 			return fmt.Errorf("it was primary under epoch %d: fence it and promote it, or let it follow: %w", st.Reign, act.ErrNotFenced)
 		}
 	case plan.Follow:
-		if !c.Empty && !st.Standby {
+		if !c.Empty && !c.Standby {
 			return fmt.Errorf("it is a primary, or was: demote it first: %w", act.ErrRole)
 		}
 	case plan.SetSync:
 		if !c.Running {
 			return act.ErrNotRunning
 		}
-		if st.Standby {
+		if c.Standby {
 			return act.ErrRole
 		}
 	}
@@ -60,9 +60,12 @@ func (l *Ledger) outOfPlace(s plan.Step, st State, c Condition) error {
 			return fmt.Errorf("upstream %q: %w", s.Upstream, act.ErrRole)
 		}
 	case plan.SetSync, plan.Promote:
-		if s.Quorum > 0 {
+		if s.Quorum > 0 && !l.o.Synchronous {
 			return fmt.Errorf("its replication is asynchronous, no write waits for %d of %v: %w", s.Quorum, s.Names, act.ErrUnsupported)
 		}
+	}
+	if l.o.Refuse != nil {
+		return l.o.Refuse(s, st, c)
 	}
 	return nil
 }

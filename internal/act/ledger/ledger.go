@@ -6,11 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"reflect"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/backstay/backstay/internal/act"
+	"github.com/backstay/backstay/internal/act/account"
 	"github.com/backstay/backstay/internal/decide/plan"
 )
 
@@ -20,19 +24,31 @@ var ErrClosed = errors.New("the node is stopping")
 // ErrCopying refuses what needs whole data.
 var ErrCopying = errors.New("its data was being replaced and that is not finished: clone it")
 
-// A Condition is what an engine says of its instance before a step is let through.
-type Condition struct{ Empty, Running bool }
+// A Condition is what an engine says of its instance, without asking it. Standby says that it takes no writes, whoever
+// starts it.
+type Condition struct{ Empty, Running, Standby bool }
+
+// Steps are what an engine does for each kind, once it is let through. It has to heed its ctx: a step of a newer epoch ends
+// what an older one is still busy with.
+type Steps map[plan.Kind]func(ctx context.Context, s plan.Step) error
 
 // Options are what a ledger needs of its engine.
 type Options struct {
 	Node string
 	Path string // of the file; its folder exists when Open is called
-	// Condition looks at the instance, without asking it.
+	// Steps has one for each of plan.EngineKinds. Before, where set, is asked before each, and ends it with its error.
+	Steps  Steps
+	Before func(ctx context.Context, s plan.Step) error
+	// Condition looks at the instance; Refuse, where set, says what else a step must not be done for.
 	Condition func() Condition
+	Refuse    func(s plan.Step, st State, c Condition) error
+	// Synchronous says that writes can be made to wait for standbys.
+	Synchronous bool
 	// Abandon stops the instance at once: for a fence that cannot be written down.
 	Abandon func(ctx context.Context)
-	// Changed is called after each step.
-	Changed func()
+	// Observe says whether the effect of a step is there, for Done.
+	Observe func(ctx context.Context) (plan.Observation, error)
+	Teller  *act.Teller
 	Log     *slog.Logger
 }
 
@@ -48,6 +64,7 @@ type Ledger struct {
 	closed bool
 	step   *underway // nil when none is
 	busy   string
+	saved  time.Time // of the last Checkpoint
 }
 
 // An underway step gives way to one of a newer epoch.
@@ -58,9 +75,6 @@ type underway struct {
 
 // New returns a ledger that has read nothing yet.
 func New(o Options) *Ledger {
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
 	return &Ledger{o: o, turn: make(chan struct{}, 1)}
 }
 
@@ -81,7 +95,24 @@ func (l *Ledger) Open() error {
 	l.mu.Lock()
 	l.st, l.open = st, true
 	l.mu.Unlock()
-	return nil
+	return l.Replenish()
+}
+
+// reserveSize is what is kept free on the disk for the facts: a full one must not keep a primary from being fenced.
+const reserveSize = 256 << 10
+
+func (l *Ledger) reserve() string { return l.o.Path + ".reserve" }
+
+// Replenish makes the file that is given up where there is no room for the facts.
+func (l *Ledger) Replenish() error {
+	if info, err := os.Stat(l.reserve()); err == nil && info.Size() == reserveSize {
+		return nil
+	}
+	err := account.Account{}.Write(l.reserve(), make([]byte, reserveSize), 0o600)
+	if errors.Is(err, syscall.ENOSPC) { // a full disk is said elsewhere
+		return nil
+	}
+	return err
 }
 
 // State returns the facts as they are on disk.
@@ -97,12 +128,17 @@ func (l *Ledger) Update(change func(*State)) error {
 	defer l.file.Unlock()
 	before := l.State()
 	st := before
-	if change(&st); st == before {
+	if change(&st); reflect.DeepEqual(st, before) {
 		return nil
 	}
 	text, err := json.MarshalIndent(st, "", " ")
-	if err == nil {
-		err = Write(l.o.Path, append(text, '\n'))
+	if err != nil {
+		return err
+	}
+	text = append(text, '\n')
+	err = account.Account{}.Write(l.o.Path, text, 0o600)
+	if errors.Is(err, syscall.ENOSPC) && os.Remove(l.reserve()) == nil {
+		err = account.Account{}.Write(l.o.Path, text, 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("persist epoch %d: %w", st.Epoch, err)
@@ -127,14 +163,6 @@ func (l *Ledger) SetBusy(what string) {
 	l.mu.Unlock()
 }
 
-// Stale refuses a step of an older epoch; for Done, where nothing is let through.
-func (l *Ledger) Stale(s plan.Step) error {
-	if err := l.stale(s); err != nil {
-		return fmt.Errorf("%s: %w", s, err)
-	}
-	return nil
-}
-
 func (l *Ledger) stale(s plan.Step) error {
 	if !slices.Contains(plan.EngineKinds, s.Kind) {
 		return act.ErrUnknown
@@ -145,9 +173,9 @@ func (l *Ledger) stale(s plan.Step) error {
 	return nil
 }
 
-// Do lets a step through to perform, when its turn has come. One of a newer epoch ends what an older one is still busy with:
-// perform has to heed its ctx.
-func (l *Ledger) Do(ctx context.Context, s plan.Step, perform func(ctx context.Context, s plan.Step) error) error {
+// Do performs a step when its turn has come: one at a time is under way, another waits its turn or for ctx. One of a newer
+// epoch ends what an older one is still busy with.
+func (l *Ledger) Do(ctx context.Context, s plan.Step) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if err := l.takeTurn(ctx, s); err != nil {
@@ -171,19 +199,46 @@ func (l *Ledger) Do(ctx context.Context, s plan.Step, perform func(ctx context.C
 	l.SetBusy(string(s.Kind))
 	defer l.SetBusy("")
 	began := time.Now()
-	err := perform(ctx, s)
+	err := l.perform(ctx, s)
 	if err != nil && errors.Is(context.Cause(ctx), act.ErrStale) {
 		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
 	}
 	if err == nil {
 		err = l.hold(s)
 	}
-	l.o.Changed()
+	l.o.Teller.Notify()
 	l.o.Log.Debug("step", "step", s.String(), "took", time.Since(began), "error", err)
 	if err != nil {
 		return fmt.Errorf("%s: %w", s, err)
 	}
 	return nil
+}
+
+func (l *Ledger) perform(ctx context.Context, s plan.Step) error {
+	if l.o.Before != nil {
+		if err := l.o.Before(ctx, s); err != nil {
+			return err
+		}
+	}
+	err := l.o.Steps[s.Kind](ctx, s)
+	if err == nil && s.Kind == plan.Checkpoint {
+		l.Saved()
+	}
+	return err
+}
+
+// Saved notes that there is little a fast stop would have to write out; Fresh says whether that is so still.
+func (l *Ledger) Saved() {
+	l.mu.Lock()
+	l.saved = time.Now()
+	l.mu.Unlock()
+}
+
+// Fresh says whether a checkpoint is recent enough to do without another.
+func (l *Ledger) Fresh() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Since(l.saved) < 30*time.Second
 }
 
 // hold shows the step's epoch where the step has made it good.
@@ -224,6 +279,38 @@ func (l *Ledger) passTurn() {
 	l.step = nil
 	l.mu.Unlock()
 	<-l.turn
+}
+
+// Done says whether a step's effect is there already.
+func (l *Ledger) Done(ctx context.Context, s plan.Step) (bool, error) {
+	if err := l.stale(s); err != nil {
+		return false, fmt.Errorf("%s: %w", s, err)
+	}
+	st, c := l.State(), l.o.Condition()
+	reigns := st.Reign == s.Epoch && !c.Standby
+	switch s.Kind {
+	case plan.Stop:
+		return !c.Running, nil
+	case plan.Demote:
+		return c.Standby && c.Running, nil
+	case plan.Fence:
+		return st.Held == s.Epoch && (st.Fenced || reigns), nil
+	case plan.Checkpoint:
+		return l.Fresh(), nil
+	}
+	o, err := l.o.Observe(ctx)
+	if err != nil || !o.Running {
+		return false, err
+	}
+	switch s.Kind {
+	case plan.Start, plan.Restart:
+		return c.Standby || o.Role == plan.Primary, nil
+	case plan.Create, plan.Promote:
+		return o.Role == plan.Primary && reigns && o.SystemID != "", nil
+	case plan.SetSync:
+		return o.Role == plan.Primary && o.SyncQuorum == s.Quorum && slices.Equal(o.SyncNames, s.Names), nil
+	}
+	return st.Held == s.Epoch && o.Role == plan.Standby && o.Upstream == s.Upstream && o.Streaming, nil
 }
 
 // Beside runs what is not a step between steps: only where none is under way or waits, and ended for any that comes. It says

@@ -1,4 +1,4 @@
-// Package ledger is what engines share that keep no record of their own: the facts about an instance that must never be
+// Package ledger is what all engines share: the facts about an instance that must never be
 // forgotten, one step at a time, and the refusal of steps that are stale or out of place. It knows no instance: an engine
 // tells it what there is, and performs what it lets through.
 package ledger
@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 )
 
 // A State is kept outside the instance's data, so that a copy of another's data cannot bring back another's facts. It is on
@@ -23,11 +22,20 @@ type State struct {
 	Fenced bool `json:"fenced"`
 	// Reign is the epoch under which the instance is, or was, primary; 0 if it never was.
 	Reign uint64 `json:"reign"`
-	// Standby says that the instance takes no writes, whoever starts it; Upstream is the node it is to follow.
+	// Standby says that the instance takes no writes, whoever starts it, for engines whose data does not say so itself;
+	// Upstream is the node it is to follow.
 	Standby  bool   `json:"standby"`
 	Upstream string `json:"upstream,omitempty"`
 	// Copying says that the data is being replaced by Upstream's: until that is over it is good for nothing.
 	Copying bool `json:"copying,omitempty"`
+	// Unaligned says that a rewind or a clone was begun and not finished: what there is is whole, but may not all be the
+	// upstream's, so that it is not shown as following, nor started.
+	Unaligned bool `json:"unaligned,omitempty"`
+	// Promoting says that the server may have been told to become a primary and not be one yet.
+	Promoting bool `json:"promoting,omitempty"`
+	// SyncNames and SyncQuorum are the synchronous set as ordered last, where there can be one.
+	SyncNames  []string `json:"sync_names,omitempty"`
+	SyncQuorum int      `json:"sync_quorum,omitempty"`
 }
 
 // Reigns says whether the instance is the primary of that very epoch.
@@ -46,24 +54,4 @@ func load(path string) (State, error) {
 		return st, fmt.Errorf("%s is damaged; the instance's epoch is unknown, so nothing may be done with it: restore the file, or remove it together with the instance's data: %w", path, err)
 	}
 	return st, nil
-}
-
-// Write replaces a file so that after a crash there is the old or the new one, whole.
-func Write(path string, text []byte) error {
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(path+".new", path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(path+".new"))
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

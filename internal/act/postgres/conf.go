@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/backstay/backstay/internal/act/ledger"
 )
 
 // owned are the parameters that only Backstay sets: a wrong one would break what it promises.
@@ -67,8 +69,9 @@ func quote(v string) string {
 // configure writes all of the engine's own configuration files from the options and the state.
 func (e *Engine) configure() error {
 	e.mu.Lock()
-	o, st, acc := e.o, e.st, e.acc
+	o := e.o
 	e.mu.Unlock()
+	st, acc := e.state(), e.acc
 	if err := errors.Join(CheckParameters(o.Parameters), CheckHBA(o.HBA)); err != nil {
 		return err
 	}
@@ -92,7 +95,7 @@ func (e *Engine) configure() error {
 		if old, err := os.ReadFile(e.conf(f.name)); err == nil && string(old) == f.text {
 			continue
 		}
-		if err := acc.writeDurably(e.conf(f.name), []byte(f.text), f.mode); err != nil {
+		if err := acc.Write(e.conf(f.name), []byte(f.text), f.mode); err != nil {
 			return fmt.Errorf("write %s: %w", f.name, err)
 		}
 	}
@@ -108,7 +111,7 @@ func (e *Engine) mainConf() string {
 }
 
 // parameters is backstay.conf: safe defaults, the user's, and what only Backstay sets.
-func (e *Engine) parameters(o Options, st state) string {
+func (e *Engine) parameters(o Options, st ledger.State) string {
 	set := maps.Clone(defaults)
 	for name, v := range o.Parameters {
 		set[strings.ToLower(name)] = v
@@ -181,7 +184,7 @@ func (e *Engine) scrub() error {
 		}
 	}
 	if clean := strings.Join(kept, ""); clean != string(text) {
-		return e.acc.writeDurably(path, []byte(clean), 0o600)
+		return e.acc.Write(path, []byte(clean), 0o600)
 	}
 	return nil
 }

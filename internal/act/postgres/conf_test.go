@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/backstay/backstay/internal/act"
+	"github.com/backstay/backstay/internal/act/account"
+	"github.com/backstay/backstay/internal/act/ledger"
 	"github.com/backstay/backstay/internal/decide/plan"
 )
 
@@ -86,7 +88,7 @@ func TestConfiguration(t *testing.T) {
 		Parameters: map[string]string{"work_mem": "it's 8MB", "max_wal_senders": "20"}, HBA: []string{"host shop shop 10.9.0.0/16 scram-sha-256"},
 		Passwords: Passwords{Superuser: filepath.Join(dir, "superuser"), Replication: filepath.Join(dir, "replication"), Rewind: filepath.Join(dir, "rewind")},
 	})
-	e.acc = account{name: "postgres", uid: os.Getuid(), gid: os.Getgid()}
+	e.acc = account.Account{Name: "postgres", UID: os.Getuid(), GID: os.Getgid()}
 	for _, d := range []string{e.confDir(), e.o.DataPath} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			t.Fatal(err)
@@ -95,9 +97,8 @@ func TestConfiguration(t *testing.T) {
 	if err := os.WriteFile(e.data("standby.signal"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	read := func(st state) (conf, pass, hba string) {
-		e.st = st
-		if err := e.configure(); err != nil {
+	read := func(st ledger.State) (conf, pass, hba string) {
+		if err := errors.Join(e.persist(func(now *ledger.State) { *now = st }), e.configure()); err != nil {
 			t.Fatal(err)
 		}
 		texts := make([]string, 3)
@@ -110,7 +111,7 @@ func TestConfiguration(t *testing.T) {
 		}
 		return texts[0], texts[1], texts[2]
 	}
-	conf, pass, hba := read(state{Epoch: 2, Upstream: "c"})
+	conf, pass, hba := read(ledger.State{Epoch: 2, Upstream: "c"})
 	for _, want := range []string{
 		"work_mem = 'it''s 8MB'\n", "max_wal_senders = '20'\n", "wal_log_hints = 'on'\n", "primary_slot_name = 'backstay_b'\n", "host=\\''fd00::3\\'' port=\\''5433\\''",
 		`synchronous_standby_names = 'ANY 1 ("a", "c")'`,
@@ -127,7 +128,7 @@ func TestConfiguration(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, hba)
 		}
 	}
-	conf, pass, _ = read(state{Epoch: 3, Fenced: true})
+	conf, pass, _ = read(ledger.State{Epoch: 3, Fenced: true})
 	if strings.Contains(pass, "replicator") || !strings.Contains(conf, "primary_conninfo = ''\n") {
 		t.Errorf("fenced: %s\n%s", pass, conf)
 	}
@@ -140,14 +141,14 @@ func TestDamagedState(t *testing.T) {
 	if err := e.init(); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.persist(func(st *state) { st.Epoch = 7 }); err != nil {
+	if err := e.persist(func(st *ledger.State) { st.Epoch = 7 }); err != nil {
 		t.Fatal(err)
 	}
 	again := New(Options{Node: "a", DataDir: filepath.Join(dir, "a")})
 	if err := again.Do(context.Background(), plan.Step{Kind: plan.Create, Node: "a", Epoch: 6}); !errors.Is(err, act.ErrStale) {
 		t.Errorf("an older epoch after a restart: %v", err)
 	}
-	if err := os.WriteFile(e.statePath(), []byte(`{"epoch": `), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "a", "epoch.json"), []byte(`{"epoch": `), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	again = New(Options{Node: "a", DataDir: filepath.Join(dir, "a")})

@@ -21,10 +21,7 @@ type downFacts struct {
 func (e *Engine) controldata() (map[string]string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	e.mu.Lock()
-	acc := e.acc
-	e.mu.Unlock()
-	out, err := run(acc.command(ctx, e.tool("pg_controldata"), "-D", e.o.DataPath))
+	out, err := run(e.command(ctx, "pg_controldata", "-D", e.o.DataPath))
 	if err != nil {
 		return nil, err
 	}

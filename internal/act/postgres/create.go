@@ -15,6 +15,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/backstay/backstay/internal/act"
+	"github.com/backstay/backstay/internal/act/account"
+	"github.com/backstay/backstay/internal/act/ledger"
 	"github.com/backstay/backstay/internal/decide/plan"
 )
 
@@ -31,7 +34,7 @@ func (e *Engine) create(ctx context.Context, s plan.Step) error {
 			return err
 		}
 	}
-	if err := e.persist(func(st *state) { st.Reign, st.Upstream, st.Fenced = s.Epoch, "", false }); err != nil {
+	if err := e.persist(func(st *ledger.State) { st.Reign, st.Upstream, st.Fenced = s.Epoch, "", false }); err != nil {
 		return err
 	}
 	if err := e.ownData(); err != nil {
@@ -57,20 +60,17 @@ func (e *Engine) initdb(ctx context.Context) error {
 	if err := os.RemoveAll(fresh); err != nil {
 		return err
 	}
-	e.mu.Lock()
-	acc := e.acc
-	e.mu.Unlock()
 	password, err := readPassword(e.o.Passwords.Superuser)
 	if err != nil {
 		return err
 	}
 	// The account cannot read a file of ours, and a password must not be on a command line.
 	pw := e.conf("superuser.new")
-	if err := acc.writeDurably(pw, []byte(password+"\n"), 0o600); err != nil {
+	if err := e.acc.Write(pw, []byte(password+"\n"), 0o600); err != nil {
 		return err
 	}
 	defer func() { _ = os.Remove(pw) }()
-	cmd := acc.command(ctx, e.tool("initdb"), "-D", fresh, "--data-checksums", "--encoding=UTF8", "--locale=C.UTF-8",
+	cmd := e.command(ctx, "initdb", "-D", fresh, "--data-checksums", "--encoding=UTF8", "--locale=C.UTF-8",
 		"--username="+e.o.Superuser, "--pwfile="+pw, "--auth=scram-sha-256")
 	if _, err := run(cmd); err != nil {
 		return err
@@ -92,7 +92,7 @@ func (e *Engine) install(fresh string) error {
 	if err := os.Rename(fresh, e.o.DataPath); err != nil {
 		return err
 	}
-	if err := syncDir(e.o.DataDir); err != nil {
+	if err := account.SyncDir(e.o.DataDir); err != nil {
 		return err
 	}
 	return os.RemoveAll(old)
@@ -104,11 +104,8 @@ func (e *Engine) ownData() error {
 	if err != nil {
 		return err
 	}
-	e.mu.Lock()
-	acc := e.acc
-	e.mu.Unlock()
-	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != acc.uid {
-		return fmt.Errorf("%s belongs to user %d and PostgreSQL is to run as %s (%d): set os_user, or chown it", e.o.DataPath, st.Uid, acc.name, acc.uid)
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != e.acc.UID {
+		return fmt.Errorf("%s belongs to user %d and PostgreSQL is to run as %s (%d): set os_user, or chown it", e.o.DataPath, st.Uid, e.acc.Name, e.acc.UID)
 	}
 	return nil
 }
@@ -156,27 +153,27 @@ func (e *Engine) clone(ctx context.Context, s plan.Step) error {
 		return err
 	}
 	// From here on, and after a crash on the way, this is no primary any more.
-	if err := e.persist(func(st *state) { st.Fenced, st.Unaligned, st.Upstream = false, true, s.Upstream }); err != nil {
+	if err := e.persist(func(st *ledger.State) { st.Fenced, st.Unaligned, st.Upstream = false, true, s.Upstream }); err != nil {
 		return err
 	}
-	e.stopProcess(ctx, syscall.SIGINT, e.o.StopTimeout)
+	e.stopFast(ctx, e.o.StopTimeout)
 	if err := errors.Join(e.makeStandby(), e.configure()); err != nil {
 		return err
 	}
-	if s.Kind == plan.Clone && exists(e.data("PG_VERSION")) && !e.state().Torn { // a rewind has done that
+	if s.Kind == plan.Clone && exists(e.data("PG_VERSION")) && !e.state().Copying { // a rewind has done that
 		err := e.sameOrigin(ctx, s.Upstream)
 		if err == nil {
 			err = e.rescueTail(ctx, s.Upstream)
 		}
 		if err != nil { // a clone is what gives up whatever there is
-			e.record(EventRescued, fmt.Sprintf("what %s had beyond %s was not put aside", e.o.Node, s.Upstream), err.Error(), nil)
+			e.tell.Record(act.EventRescued, fmt.Sprintf("what %s had beyond %s was not put aside", e.o.Node, s.Upstream), err.Error(), nil)
 		}
 	}
 	fresh := e.o.DataPath + ".new"
 	began := time.Now()
 	err := e.basebackup(ctx, s.Upstream, fresh)
 	if err != nil && strings.Contains(err.Error(), "No space left") && exists(e.o.DataPath) {
-		e.record(EventCloned, fmt.Sprintf("there is no room on %s for a copy beside the old data, which is removed first", e.o.Node), err.Error(), nil)
+		e.tell.Record(act.EventCloned, fmt.Sprintf("there is no room on %s for a copy beside the old data, which is removed first", e.o.Node), err.Error(), nil)
 		if err = os.RemoveAll(e.o.DataPath); err == nil {
 			err = e.basebackup(ctx, s.Upstream, fresh)
 		}
@@ -185,22 +182,19 @@ func (e *Engine) clone(ctx context.Context, s plan.Step) error {
 		_ = os.RemoveAll(fresh)
 		return err
 	}
-	e.mu.Lock()
-	acc := e.acc
-	e.mu.Unlock()
-	if err := acc.writeDurably(filepath.Join(fresh, "standby.signal"), nil, 0o600); err != nil {
+	if err := e.acc.Write(filepath.Join(fresh, "standby.signal"), nil, 0o600); err != nil {
 		return err
 	}
 	if err := e.install(fresh); err != nil {
 		return err
 	}
-	if err := e.persist(func(st *state) { st.Torn, st.Unaligned = false, false }); err != nil {
+	if err := e.persist(func(st *ledger.State) { st.Copying, st.Unaligned = false, false }); err != nil {
 		return err
 	}
 	e.mu.Lock()
 	e.seen = facts{}
 	e.mu.Unlock()
-	e.record(EventCloned, fmt.Sprintf("%s is a fresh copy of %s", e.o.Node, s.Upstream), fmt.Sprintf("copied in %v", time.Since(began).Round(time.Millisecond)), nil)
+	e.tell.Record(act.EventCloned, fmt.Sprintf("%s is a fresh copy of %s", e.o.Node, s.Upstream), fmt.Sprintf("copied in %v", time.Since(began).Round(time.Millisecond)), nil)
 	return e.start(ctx)
 }
 
@@ -212,13 +206,13 @@ func (e *Engine) basebackup(ctx context.Context, upstream, fresh string) error {
 		return err
 	}
 	e.mu.Lock()
-	acc, o := e.acc, e.o
+	o := e.o
 	e.mu.Unlock()
 	args := []string{"-D", fresh, "-d", e.conninfo(o, upstream, replicator, cloning), "-X", "stream", "-c", "fast", "-P", "--no-password"}
 	if e.hasSlot(ctx, upstream) {
 		args = append(args, "-S", slotName(o.Node)) // what it needs after the copy is kept for it
 	}
-	cmd := acc.command(ctx, e.tool("pg_basebackup"), args...)
+	cmd := e.command(ctx, "pg_basebackup", args...)
 	progress, w := io.Pipe()
 	done := make(chan struct{})
 	go func() {
@@ -227,7 +221,7 @@ func (e *Engine) basebackup(ctx context.Context, upstream, fresh string) error {
 		lines.Split(splitProgress)
 		for lines.Scan() {
 			if m := percent.FindStringSubmatch(lines.Text()); m != nil {
-				e.setBusy(fmt.Sprintf("clone from %s: %s%%", upstream, m[1]))
+				e.ledger.SetBusy(fmt.Sprintf("clone from %s: %s%%", upstream, m[1]))
 			}
 		}
 		_, _ = io.Copy(io.Discard, progress)

@@ -18,8 +18,10 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/backstay/backstay/internal/act/postgres/postmaster"
-	"github.com/backstay/backstay/internal/base/event"
+	"github.com/backstay/backstay/internal/act"
+	"github.com/backstay/backstay/internal/act/account"
+	"github.com/backstay/backstay/internal/act/daemon"
+	"github.com/backstay/backstay/internal/act/ledger"
 	"github.com/backstay/backstay/internal/decide/plan"
 )
 
@@ -27,30 +29,24 @@ import (
 type Engine struct {
 	o       Options
 	log     *slog.Logger
-	changed chan struct{}
-	turn    chan struct{} // one step at a time
+	ledger  *ledger.Ledger
+	sup     *daemon.Supervisor
+	tell    *act.Teller
 	fresh   chan struct{} // a promotion wants its follow-up
 	prepare sync.Mutex    // of the folders and the account, once
 
 	mu      sync.Mutex
-	acc     account
+	acc     account.Account
 	bin     string
-	settled bool // init has run
-	st      state
-	closed  bool                // Run is over
-	step    *underway           // nil when none is
-	proc    *postmaster.Process // nil when down
-	life    int                 // grows with each start
-	exited  chan struct{}       // closed when proc is gone
-	stopped bool                // an order, or ctx, ended the last one
-	ending  string              // how the last process ended, for people
-	busy    string
+	settled bool   // init has run
+	life    int    // grows with each start
+	floor   uint64 // how far the files go from which the next life begins
 	seen    facts
 	probe   probe
-	saved   time.Time // of the last Checkpoint step
-	proven  bool      // the synchronous set is known to be in force
-	owed    bool      // the epoch's row is not written yet
+	proven  bool // the synchronous set is known to be in force
+	owed    bool // the epoch's row is not written yet
 	down    *downFacts
+	reading int // grows when what the files said is forgotten
 	vain    vain
 
 	look queryConn
@@ -77,18 +73,25 @@ func New(o Options) *Engine {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Engine{o: o, log: o.Log, changed: make(chan struct{}, 1), fresh: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
+	e := &Engine{o: o, log: o.Log, fresh: make(chan struct{}, 1), tell: act.NewTeller(o.Service, o.Node, o.Append, o.Log)}
+	e.sup = daemon.New(daemon.Options{
+		Name: "PostgreSQL", Node: o.Node, Dir: o.DataPath, Log: e.logPath(), Hard: syscall.SIGQUIT, Weighty: lastWords, Teller: e.tell,
+		Begun: e.begun, Ended: e.ended,
+	})
+	e.ledger = ledger.New(ledger.Options{
+		Node: o.Node, Path: filepath.Join(o.DataDir, "epoch.json"), Log: e.log, Teller: e.tell, Synchronous: true,
+		Condition: e.condition, Refuse: refuse, Before: e.before, Observe: e.Observe, Abandon: e.sup.Kill,
+		Steps: ledger.Steps{
+			plan.Create: e.create, plan.Clone: e.clone, plan.Rewind: e.rewind, plan.Start: e.resume, plan.Stop: e.stop, plan.Restart: e.restart,
+			plan.Promote: e.promote, plan.Demote: e.demote, plan.Follow: e.follow, plan.Fence: e.fence, plan.SetSync: e.setSync,
+			plan.Checkpoint: e.checkpoint,
+		},
+	})
+	return e
 }
 
 // Changed has a value when something happened that is worth a look: the child ended, the stream was lost.
-func (e *Engine) Changed() <-chan struct{} { return e.changed }
-
-func (e *Engine) notify() {
-	select {
-	case e.changed <- struct{}{}:
-	default:
-	}
-}
+func (e *Engine) Changed() <-chan struct{} { return e.tell.Changed() }
 
 // DataPath returns PostgreSQL's data directory, which is what a guard watches.
 func (e *Engine) DataPath() string { return e.o.DataPath }
@@ -101,8 +104,7 @@ func (e *Engine) conf(name string) string { return filepath.Join(e.confDir(), na
 func (e *Engine) data(name ...string) string {
 	return filepath.Join(append([]string{e.o.DataPath}, name...)...)
 }
-func (e *Engine) statePath() string { return filepath.Join(e.o.DataDir, "epoch.json") }
-func (e *Engine) logPath() string   { return filepath.Join(e.o.DataDir, "log", "postgresql.log") }
+func (e *Engine) logPath() string { return filepath.Join(e.o.DataDir, "log", "postgresql.log") }
 
 // init finds the account and the programs, makes the folders and reads the state: all that New must not do.
 func (e *Engine) init() error {
@@ -120,9 +122,12 @@ func (e *Engine) init() error {
 	if socket := filepath.Join(e.SocketDir(), fmt.Sprintf(".s.PGSQL.%d", e.o.Port)); len(socket) > 103 {
 		return fmt.Errorf("data_dir %s is too long for a unix socket in it (%d bytes of 103): choose a shorter one", e.o.DataDir, len(socket))
 	}
-	acc, err := lookAccount(e.o.OSUser)
+	acc, err := account.Look(e.o.OSUser)
 	if err != nil {
 		return err
+	}
+	if acc.UID == 0 {
+		return fmt.Errorf("%q is root, as whom PostgreSQL does not run: name another as user", e.o.OSUser)
 	}
 	major, _ := os.ReadFile(e.data("PG_VERSION"))
 	bin, err := findBin(e.o.BinDir, strings.TrimSpace(string(major)))
@@ -130,69 +135,26 @@ func (e *Engine) init() error {
 		return err
 	}
 	for _, dir := range []string{e.o.DataDir, e.SocketDir(), e.confDir(), filepath.Dir(e.logPath())} {
-		if err := acc.directory(dir); err != nil {
+		if err := acc.Directory(dir); err != nil {
 			return fmt.Errorf("prepare data_dir: %w", err)
 		}
 	}
-	st, err := loadState(e.statePath())
-	if err != nil {
+	if err := e.ledger.Open(); err != nil {
 		return err
 	}
 	e.mu.Lock()
-	e.acc, e.bin, e.st, e.settled = acc, bin, st, true
+	e.acc, e.bin, e.settled = acc, bin, true
 	e.mu.Unlock()
 	return nil
 }
 
-// persist changes the state, on disk before in memory.
-func (e *Engine) persist(change func(*state)) error {
-	e.mu.Lock()
-	st := e.st
-	acc := e.acc
-	e.mu.Unlock()
-	change(&st)
-	text, err := jsonText(st)
-	if err != nil {
-		return err
-	}
-	err = acc.writeDurably(e.statePath(), text, 0o600)
-	if errors.Is(err, syscall.ENOSPC) && os.Remove(e.conf("reserve")) == nil {
-		err = acc.writeDurably(e.statePath(), text, 0o600)
-	}
-	if err != nil {
-		return fmt.Errorf("persist epoch %d: %w", st.Epoch, err)
-	}
-	e.mu.Lock()
-	e.st = st
-	e.mu.Unlock()
-	return nil
-}
+// persist changes the facts that must never be forgotten, on disk before in memory.
+func (e *Engine) persist(change func(*ledger.State)) error { return e.ledger.Update(change) }
 
-func (e *Engine) state() state {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.st
-}
+func (e *Engine) state() ledger.State { return e.ledger.State() }
 
 // process returns the postmaster, nil when there is none.
-func (e *Engine) process() *postmaster.Process {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.proc
-}
-
-func (e *Engine) setBusy(what string) {
-	e.mu.Lock()
-	e.busy = what
-	e.mu.Unlock()
-}
-
-func (e *Engine) record(kind, message, evidence string, fields map[string]any) {
-	e.log.Info("event", "kind", kind, "message", message, "evidence", evidence)
-	if e.o.Append != nil {
-		e.o.Append(event.Record{Kind: kind, Service: e.o.Service, Member: e.o.Node, Node: e.o.Node, Message: message, Evidence: evidence, Fields: fields})
-	}
-}
+func (e *Engine) process() *daemon.Process { return e.sup.Process() }
 
 // tool prepares one of PostgreSQL's programs.
 func (e *Engine) tool(name string) string {

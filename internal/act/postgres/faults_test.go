@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/backstay/backstay/internal/act"
 	"github.com/backstay/backstay/internal/decide/plan"
 )
 
@@ -181,7 +182,7 @@ func TestFailoversUnderLoad(t *testing.T) {
 	if epochs, err = pgx.CollectRows(rows, pgx.RowTo[int64]); err != nil || !slices.IsSorted(epochs) || len(epochs) != 6 {
 		t.Errorf("epochs in the database: %v %v", epochs, err)
 	}
-	for _, f := range l.happened(EventForced) { // on a machine that is too busy to answer
+	for _, f := range l.happened(act.EventForced) { // on a machine that is too busy to answer
 		t.Log(f.Message, f.Evidence)
 	}
 	l.slots(t, primary)

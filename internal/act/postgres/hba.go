@@ -6,6 +6,8 @@ import (
 	"net"
 	"slices"
 	"strings"
+
+	"github.com/backstay/backstay/internal/act/account"
 )
 
 // CheckHBA says what is wrong with lines for pg_hba.conf that a user set.
@@ -73,8 +75,8 @@ func hbaAddress(host string) string {
 func hbaWord(w string) string { return `"` + strings.ReplaceAll(w, `"`, `""`) + `"` }
 
 // ident says which users of the operating system may be the superuser over the local socket.
-func ident(o Options, acc account) string {
-	names := []string{acc.name, "root"}
+func ident(o Options, acc account.Account) string {
+	names := []string{acc.Name, "root"}
 	slices.Sort(names)
 	var b strings.Builder
 	for _, n := range slices.Compact(names) {

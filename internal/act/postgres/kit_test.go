@@ -16,7 +16,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/backstay/backstay/internal/act"
 	"github.com/backstay/backstay/internal/act/conformance"
+	"github.com/backstay/backstay/internal/act/daemon"
 	"github.com/backstay/backstay/internal/base/event"
 	"github.com/backstay/backstay/internal/decide/plan"
 )
@@ -133,10 +135,10 @@ func (l *lab) happened(kind string) []event.Record {
 
 func (l *lab) tellLogs() {
 	for n, e := range l.engines {
-		lines := strings.Split(tailOf(e.logPath(), 8<<10), "\n")
+		lines := strings.Split(daemon.Tail(e.logPath(), 8<<10), "\n")
 		l.t.Logf("log of %s:\n%s", n, strings.Join(lines[max(0, len(lines)-25):], "\n"))
 	}
-	for _, r := range l.happened(EventForced) {
+	for _, r := range l.happened(act.EventForced) {
 		l.t.Log(r.Message, r.Evidence)
 	}
 }
@@ -185,7 +187,7 @@ func (l *lab) Values(ctx context.Context, node string) ([]string, error) {
 
 func (l *lab) Crash(t *testing.T, node string) {
 	t.Helper()
-	if err := l.engines[node].process().Signal(syscall.SIGKILL); err != nil {
+	if err := l.engines[node].sup.Process().Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 }

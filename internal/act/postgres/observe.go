@@ -12,7 +12,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/backstay/backstay/internal/act/postgres/postmaster"
+	"github.com/backstay/backstay/internal/act/daemon"
+	"github.com/backstay/backstay/internal/act/ledger"
 	"github.com/backstay/backstay/internal/decide/plan"
 )
 
@@ -134,7 +135,7 @@ func (e *Engine) Observe(ctx context.Context) (plan.Observation, error) {
 	p := e.process()
 	var err error
 	if p != nil {
-		if s := p.Status(); s == postmaster.Ready || s == postmaster.Stopping {
+		if s := statusOf(*p); s == ready || s == stopping {
 			err = e.refresh(ctx)
 		}
 	}
@@ -182,7 +183,7 @@ func (e *Engine) refresh(ctx context.Context) error {
 		}
 	}
 	switch {
-	case f.streaming || !l.Recovery || e.st.Upstream == "":
+	case f.streaming || !l.Recovery || e.state().Upstream == "":
 		f.parted = time.Time{}
 	case f.parted.IsZero():
 		f.parted = time.Now()
@@ -191,8 +192,8 @@ func (e *Engine) refresh(ctx context.Context) error {
 }
 
 // observeUp is the observation of an instance that has a process.
-func (e *Engine) observeUp(p *postmaster.Process, failed error) plan.Observation {
-	standby := exists(e.data("standby.signal"))
+func (e *Engine) observeUp(p *daemon.Process, failed error) plan.Observation {
+	standby, st := exists(e.data("standby.signal")), e.state()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	f := e.seen
@@ -201,15 +202,15 @@ func (e *Engine) observeUp(p *postmaster.Process, failed error) plan.Observation
 	}
 	o := plan.Observation{
 		Node: e.o.Node, Time: time.Now(), Running: true, Role: plan.Primary, SystemID: f.systemID, Timeline: f.timeline,
-		Position: f.position, Epoch: e.st.Held, Busy: e.busy,
+		Position: f.position, Epoch: st.Held, Busy: e.ledger.Busy(),
 	}
-	if e.proc == nil || e.proc != p && *e.proc != *p {
+	if now := e.process(); now == nil || *now != *p {
 		failed = errors.New("it was started anew")
 	}
 	answers := f.known && failed == nil
 	if standby {
-		o.Role, o.Applied, o.Upstream = plan.Standby, f.applied, e.st.Upstream
-		if e.st.Fenced || e.st.Unaligned {
+		o.Role, o.Applied, o.Upstream = plan.Standby, f.applied, st.Upstream
+		if st.Fenced || st.Unaligned {
 			o.Upstream = ""
 		}
 		o.Streaming = answers && f.streaming
@@ -227,15 +228,16 @@ func (e *Engine) observeUp(p *postmaster.Process, failed error) plan.Observation
 // observeDown is the observation of an instance without a process.
 func (e *Engine) observeDown() plan.Observation {
 	e.mu.Lock()
-	d, st, busy, ending := e.down, e.st, e.busy, e.ending
+	d, reading := e.down, e.reading
 	e.mu.Unlock()
+	st, busy, ending := e.state(), e.ledger.Busy(), e.sup.Ending()
 	empty := !exists(e.data("PG_VERSION"))
 	if d == nil {
 		d = &downFacts{}
 		if !empty && busy == "" { // a step at work may be replacing the files
 			*d = e.readDown()
 			e.mu.Lock()
-			if e.proc == nil && e.busy == "" {
+			if e.reading == reading && e.process() == nil && e.ledger.Busy() == "" {
 				e.down = d
 			}
 			e.mu.Unlock()
@@ -248,8 +250,8 @@ func (e *Engine) observeDown() plan.Observation {
 	if !st.Fenced && !st.Unaligned {
 		o.Upstream = st.Upstream
 	}
-	if st.Torn {
-		o.Position, o.Problem = 0, errTorn.Error()
+	if st.Copying {
+		o.Position, o.Problem = 0, ledger.ErrCopying.Error()
 	}
 	if o.Problem == "" && ending != "" {
 		o.Problem = "PostgreSQL ended: " + ending
@@ -269,7 +271,7 @@ func (e *Engine) watching(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-slow.C:
-			if err := rotate(e.logPath(), 64<<20); err != nil {
+			if err := daemon.Rotate(e.logPath(), 64<<20); err != nil {
 				e.log.Warn("cannot rotate the instance's log", "error", err)
 			}
 		case <-tick.C:
@@ -278,7 +280,7 @@ func (e *Engine) watching(ctx context.Context) {
 			e.mu.Unlock()
 			if pid != 0 && pid != told && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
 				told = pid
-				e.notify()
+				e.tell.Notify()
 			}
 		}
 	}

@@ -58,15 +58,3 @@ const (
 	replicator = "backstay_replicator"
 	rewinder   = "backstay_rewinder"
 )
-
-// Kinds of the engine's records.
-const (
-	EventStarted  = "instance.started"
-	EventEnded    = "instance.ended"
-	EventPromoted = "instance.promoted"
-	EventFenced   = "instance.fenced"
-	EventCloned   = "instance.cloned"
-	EventRewound  = "instance.rewound"
-	EventRescued  = "instance.rescued"
-	EventForced   = "instance.forced" // a stop needed force
-)

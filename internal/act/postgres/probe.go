@@ -8,8 +8,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-
-	"github.com/backstay/backstay/internal/act/postgres/postmaster"
 )
 
 // A probe is what the probing writes showed.
@@ -24,7 +22,7 @@ type probe struct {
 func (e *Engine) probing(ctx context.Context) {
 	for {
 		e.mu.Lock()
-		primary := e.proc != nil && e.seen.known && !e.seen.recovery
+		primary := e.process() != nil && e.seen.known && !e.seen.recovery
 		every := e.o.ProbeEvery
 		if e.probe.last.IsZero() || e.probe.problem != "" {
 			every /= 10 // soon after a promotion, and to see it heal
@@ -55,13 +53,13 @@ func (e *Engine) probeOnce(ctx context.Context) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.life != life || e.proc == nil {
+	if e.life != life || e.process() == nil {
 		return
 	}
 	pr := &e.probe
 	if err == nil {
 		if pr.problem != "" || pr.last.IsZero() {
-			defer e.notify()
+			defer e.tell.Notify()
 		}
 		*pr = probe{last: began}
 		return
@@ -70,7 +68,7 @@ func (e *Engine) probeOnce(ctx context.Context) {
 		pr.failing = began
 	}
 	if before := pr.problem; before == "" {
-		defer e.notify()
+		defer e.tell.Notify()
 	}
 	if time.Since(pr.failing) >= e.o.ProbeTimeout || isFull(err) {
 		pr.problem = probeWords(err, time.Since(pr.failing))
@@ -156,5 +154,5 @@ func (e *Engine) writeEpoch(ctx context.Context) error {
 // answers says whether the instance has a process that takes sessions.
 func (e *Engine) answers() bool {
 	p := e.process()
-	return p != nil && p.Status() == postmaster.Ready
+	return p != nil && statusOf(*p) == ready
 }

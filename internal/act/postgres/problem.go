@@ -38,7 +38,7 @@ func (e *Engine) problem(o plan.Observation, f facts) string {
 	case o.Role == plan.Standby && f.paused:
 		return "replay is paused; maybe a parameter is lower than on the primary: restart the instance"
 	case !f.parted.IsZero() && time.Since(f.parted) > time.Second:
-		return fmt.Sprintf("no stream from %s for %v: %s", e.st.Upstream, time.Since(f.parted).Round(100*time.Millisecond), lastWords(e.logPath()))
+		return fmt.Sprintf("no stream from %s for %v: %s", e.state().Upstream, time.Since(f.parted).Round(100*time.Millisecond), e.sup.LastWords())
 	}
 	return ""
 }

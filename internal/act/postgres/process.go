@@ -5,17 +5,38 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
+	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/backstay/backstay/internal/act"
-	"github.com/backstay/backstay/internal/act/postgres/postmaster"
+	"github.com/backstay/backstay/internal/act/daemon"
+	"github.com/backstay/backstay/internal/act/ledger"
 )
 
-var errClosed = errors.New("the node is stopping")
+// A status is what a postmaster says of itself in its lock file.
+type status string
+
+// Statuses.
+const (
+	recovering status = "standby" // recovers, and does not answer yet
+	ready      status = "ready"   // answers
+	stopping   status = "stopping"
+)
+
+// statusOf reads what the postmaster says of itself; empty where it has not said anything yet.
+func statusOf(p daemon.Process) status {
+	text, err := os.ReadFile(filepath.Join(p.Dir, "postmaster.pid"))
+	lines := strings.Split(string(text), "\n")
+	if err != nil || len(lines) < 8 || strings.TrimSpace(lines[0]) != strconv.Itoa(p.PID) {
+		return ""
+	}
+	return status(strings.TrimSpace(lines[7]))
+}
 
 // Run lives as long as the node: it takes over a postmaster that still runs, probes, keeps slots in step, and stops the
 // instance (fast) when ctx ends.
@@ -23,75 +44,35 @@ func (e *Engine) Run(ctx context.Context) error {
 	if err := e.init(); err != nil {
 		return fmt.Errorf("postgres on %s: %w", e.o.Node, err)
 	}
-	e.adopt()
-	e.notify()
-	done := make(chan struct{}, 3)
+	e.sup.Adopt()
+	e.tell.Notify()
+	var loops sync.WaitGroup
 	for _, loop := range []func(context.Context){e.probing, e.watching, e.keeping} {
-		go func() { loop(ctx); done <- struct{}{} }()
+		loops.Go(func() { loop(ctx) })
 	}
 	<-ctx.Done()
-	for range 3 {
-		<-done
-	}
-	e.mu.Lock()
-	e.closed = true
-	if e.step != nil {
-		e.step.cancel(errClosed)
-	}
-	e.mu.Unlock()
-	e.turn <- struct{}{}
-	defer func() { <-e.turn }()
-	e.stopProcess(context.WithoutCancel(ctx), syscall.SIGINT, e.o.StopTimeout)
+	loops.Wait()
+	e.ledger.Close(func() { e.stopFast(context.WithoutCancel(ctx), e.o.StopTimeout) })
 	e.look.close()
 	return nil
 }
 
-// adopt takes over a postmaster that an earlier node process left running.
-func (e *Engine) adopt() {
-	p, err := postmaster.Find(e.o.DataPath)
-	if err != nil || e.process() != nil {
-		return
-	}
-	gone := make(chan struct{})
-	e.begin(p, gone, 0)
-	e.record(EventStarted, fmt.Sprintf("%s was running already and was taken over", e.o.Node), fmt.Sprintf("postmaster %d", p.PID), nil)
-	go func() { // it is not our child: look, do not wait
-		for p.Alive() {
-			time.Sleep(10 * time.Millisecond)
-		}
-		e.ended(p, gone, "")
-	}()
-}
-
-// begin notes a new postmaster.
-func (e *Engine) begin(p postmaster.Process, gone chan struct{}, recoverable uint64) {
+// begun is told of a new postmaster.
+func (e *Engine) begun() {
 	e.mu.Lock()
-	e.proc, e.exited, e.stopped, e.ending, e.down = &p, gone, false, "", nil
+	defer e.mu.Unlock()
+	e.down = nil
+	e.reading++
 	e.life++
 	e.proven = false
-	e.seen = facts{systemID: e.seen.systemID, position: recoverable, timeline: e.seen.timeline}
-	e.probe = probe{}
-	e.mu.Unlock()
+	e.seen = facts{systemID: e.seen.systemID, position: e.floor, timeline: e.seen.timeline}
+	e.floor, e.probe = 0, probe{}
 }
 
-// ended notes that the postmaster is gone.
-func (e *Engine) ended(p postmaster.Process, gone chan struct{}, how string) {
-	e.mu.Lock()
-	ordered := e.stopped
-	if e.proc != nil && *e.proc == p {
-		e.proc, e.down = nil, nil
-	}
-	if !ordered {
-		e.ending = endingWords(how, lastWords(e.logPath()))
-	}
-	ending := e.ending
-	e.mu.Unlock()
+// ended is told that the postmaster is gone.
+func (e *Engine) ended() {
+	e.forget()
 	e.look.close()
-	close(gone)
-	if !ordered {
-		e.record(EventEnded, fmt.Sprintf("PostgreSQL on %s ended by itself", e.o.Node), ending, nil)
-	}
-	e.notify()
 }
 
 // launch starts the postmaster and returns as soon as there is one; ready waits for it to answer.
@@ -102,46 +83,26 @@ func (e *Engine) launch() error {
 	if !exists(e.data("PG_VERSION")) {
 		return fmt.Errorf("there is no data in %s to start: create or clone it", e.o.DataPath)
 	}
-	if p, err := postmaster.Find(e.o.DataPath); err == nil {
-		return fmt.Errorf("postmaster %d, which Backstay did not start, runs on %s: stop it and disable its service", p.PID, e.o.DataPath)
+	if err := e.sup.Foreign(); err != nil {
+		return err
 	}
-	if e.state().Torn {
-		return errTorn
+	if e.state().Copying {
+		return ledger.ErrCopying
 	}
 	if err := errors.Join(e.configure(), e.scrub()); err != nil {
 		return err
 	}
 	position, timeline := e.recoverable()
-	if err := rotate(e.logPath(), 0); err != nil {
+	e.mu.Lock()
+	e.floor, e.seen.timeline = position, max(e.seen.timeline, timeline)
+	e.mu.Unlock()
+	cmd := e.command(context.Background(), "postgres", "-D", e.o.DataPath, "-c", "config_file="+e.conf("postgresql.conf"))
+	if err := e.sup.Start(cmd, e.acc.Own); err != nil {
 		return err
 	}
-	out, err := os.OpenFile(e.logPath(), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
-	if err != nil {
-		return fmt.Errorf("log of the instance: %w", err)
-	}
-	defer out.Close()
 	e.mu.Lock()
-	acc := e.acc
-	e.mu.Unlock()
-	cmd := acc.command(context.Background(), e.tool("postgres"), "-D", e.o.DataPath, "-c", "config_file="+e.conf("postgresql.conf"))
-	cmd.Cancel = nil
-	cmd.Dir = e.o.DataPath // by which it is known from the first moment
-	cmd.Stdout, cmd.Stderr = out, out
-	if err := errors.Join(acc.own(e.logPath()), cmd.Start()); err != nil {
-		return fmt.Errorf("start PostgreSQL: %w", err)
-	}
-	p, err := postmaster.Identify(cmd.Process.Pid, e.o.DataPath)
-	if err != nil { // it is gone already
-		return fmt.Errorf("PostgreSQL ended at once: %s", endingWords(exitWords(cmd.Wait()), lastWords(e.logPath())))
-	}
-	gone := make(chan struct{})
-	e.begin(p, gone, position)
-	e.mu.Lock()
-	e.seen.timeline = max(e.seen.timeline, timeline)
 	e.proven = true // a new server begins with the set that is written
 	e.mu.Unlock()
-	go func() { e.ended(p, gone, exitWords(cmd.Wait())) }()
-	e.record(EventStarted, fmt.Sprintf("PostgreSQL on %s was started", e.o.Node), fmt.Sprintf("postmaster %d", p.PID), nil)
 	return nil
 }
 
@@ -156,22 +117,20 @@ func (e *Engine) ready(ctx context.Context) error {
 	for {
 		p := e.process()
 		if p == nil {
-			e.mu.Lock()
-			defer e.mu.Unlock()
-			return fmt.Errorf("PostgreSQL ended while it started: %s", e.ending)
+			return fmt.Errorf("PostgreSQL ended while it started: %s", e.sup.Ending())
 		}
-		switch s := p.Status(); {
-		case s == postmaster.Ready:
+		switch s := statusOf(*p); {
+		case s == ready:
 			return nil
-		case s == postmaster.Standby && time.Since(began) > recovery:
+		case s == recovering && time.Since(began) > recovery:
 			return nil
-		case s != postmaster.Standby && time.Since(began) > beginning && exists(e.data("standby.signal")):
-			return fmt.Errorf("the standby has not begun to recover in %v: %s", beginning, lastWords(e.logPath()))
+		case s != recovering && time.Since(began) > beginning && exists(e.data("standby.signal")):
+			return fmt.Errorf("the standby has not begun to recover in %v: %s", beginning, e.sup.LastWords())
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("PostgreSQL does not answer yet (%s): %w", p.Status(), ctx.Err())
+			return fmt.Errorf("PostgreSQL does not answer yet (%s): %w", statusOf(*p), ctx.Err())
 		}
 	}
 }
@@ -184,41 +143,16 @@ func (e *Engine) start(ctx context.Context) error {
 	return e.ready(ctx)
 }
 
-// stopProcess ends the postmaster with the signal, or harder where that takes longer than the patience. What is gone is
-// gone when it returns.
-func (e *Engine) stopProcess(ctx context.Context, first syscall.Signal, patience time.Duration) {
-	e.mu.Lock()
-	p, gone := e.proc, e.exited
-	if p != nil {
-		e.stopped = true
-	}
-	e.mu.Unlock()
-	if p == nil {
-		return
-	}
+// stopFast ends the sessions and has all that is committed written out, for as long as the patience lasts.
+func (e *Engine) stopFast(ctx context.Context, patience time.Duration) {
 	e.look.close()
-	if first == syscall.SIGINT { // fast, then immediate, then by force
-		if err := p.Signal(first); err == nil && waitFor(ctx, gone, patience) {
-			return
-		}
-		e.record(EventForced, fmt.Sprintf("PostgreSQL on %s did not stop within %v and is stopped at once", e.o.Node, patience), "", nil)
-	}
-	if p.Stop(ctx, syscall.SIGQUIT, time.Second) {
-		e.record(EventForced, fmt.Sprintf("PostgreSQL on %s did not end when told and was killed", e.o.Node), fmt.Sprintf("postmaster %d", p.PID), nil)
-	}
-	<-gone
+	e.sup.Stop(ctx, patience, func(_ context.Context, p daemon.Process) error { return p.Signal(syscall.SIGINT) })
 }
 
-func waitFor(ctx context.Context, c <-chan struct{}, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-c:
-		return true
-	case <-t.C:
-	case <-ctx.Done():
-	}
-	return false
+// stopNow ends it as if the power went.
+func (e *Engine) stopNow(ctx context.Context) {
+	e.look.close()
+	e.sup.Kill(ctx)
 }
 
 // reload writes the configuration and has the postmaster read it.
@@ -233,33 +167,12 @@ func (e *Engine) reload() error {
 	return p.Signal(syscall.SIGHUP)
 }
 
-func exitWords(err error) string {
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		return exit.String()
-	}
-	if err != nil {
-		return err.Error()
-	}
-	return "exit status 0"
-}
-
-func endingWords(how, words string) string {
-	switch {
-	case how == "":
-		return words
-	case words == "":
-		return how
-	}
-	return how + "; its last words: " + words
-}
-
 var weighty = regexp.MustCompile(`(PANIC|FATAL): +.*`)
 
-// lastWords returns the last fatal lines of a log, which say why a server ended or does not stream.
-func lastWords(path string) string {
+// lastWords returns the last fatal line of a log, which says why a server ended or does not stream.
+func lastWords(log string) string {
 	var best string
-	for _, l := range strings.Split(tailOf(path, 16<<10), "\n") {
+	for l := range strings.Lines(log) {
 		m := weighty.FindString(l)
 		if m == "" || strings.HasPrefix(best, "PANIC") && !strings.HasPrefix(m, "PANIC") {
 			continue
@@ -267,34 +180,4 @@ func lastWords(path string) string {
 		best = strings.TrimSpace(m)
 	}
 	return best
-}
-
-func tailOf(path string, n int64) string {
-	f, err := os.Open(path)
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return ""
-	}
-	text := make([]byte, min(n, info.Size()))
-	if _, err := f.ReadAt(text, info.Size()-int64(len(text))); err != nil {
-		return ""
-	}
-	return string(text)
-}
-
-// rotate keeps a log that others append to within its bound: one older file is kept beside it.
-func rotate(path string, most int64) error {
-	info, err := os.Stat(path)
-	if err != nil || info.Size() <= most {
-		return nil
-	}
-	text := tailOf(path, 16<<20)
-	if err := os.WriteFile(path+".1", []byte(text), 0o600); err != nil {
-		return fmt.Errorf("rotate log: %w", err)
-	}
-	return os.Truncate(path, 0)
 }

@@ -14,6 +14,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/backstay/backstay/internal/act"
+	"github.com/backstay/backstay/internal/act/account"
 )
 
 // A relation is a table's or index's file as WAL names it.
@@ -40,35 +43,32 @@ func (e *Engine) rescue(ctx context.Context, upstream string, from uint64) error
 	if err != nil {
 		return err
 	}
-	e.mu.Lock()
-	acc := e.acc
-	e.mu.Unlock()
 	dir := filepath.Join(e.rescueDir(), time.Now().UTC().Format("20060102T150405.000Z"))
 	for _, d := range []string{e.rescueDir(), dir, filepath.Join(dir, "pg_wal")} {
-		if err := acc.directory(d); err != nil {
+		if err := e.acc.Directory(d); err != nil {
 			return err
 		}
 	}
-	first, last, err := e.copyTail(acc, filepath.Join(dir, "pg_wal"), from, segment)
+	first, last, err := e.copyTail(filepath.Join(dir, "pg_wal"), from, segment)
 	if err != nil {
 		return err
 	}
-	t := e.dump(ctx, acc, dir, first, last, from)
+	t := e.dump(ctx, dir, first, last, from)
 	if t.records > 0 && len(t.commits) == 0 && len(t.changes) == 0 {
 		return os.RemoveAll(dir) // only what a server writes of itself
 	}
 	names := e.upstreamNames(ctx, upstream, t.changes)
 	text := t.report(e.o.Node, upstream, names)
-	if err := acc.writeDurably(filepath.Join(dir, "SUMMARY.txt"), []byte(text), 0o600); err != nil {
+	if err := e.acc.Write(filepath.Join(dir, "SUMMARY.txt"), []byte(text), 0o600); err != nil {
 		return err
 	}
-	e.record(EventRescued, fmt.Sprintf("%s had %d transactions that %s does not have; they were put aside in %s", e.o.Node, len(t.commits), upstream, dir),
+	e.tell.Record(act.EventRescued, fmt.Sprintf("%s had %d transactions that %s does not have; they were put aside in %s", e.o.Node, len(t.commits), upstream, dir),
 		strings.Join(t.tables(names), ", "), map[string]any{"from": lsn(from), "records": t.records, "transactions": len(t.commits), "path": dir})
 	return nil
 }
 
 // copyTail copies the segments that hold the tail, of the timeline that the instance wrote itself.
-func (e *Engine) copyTail(acc account, to string, from, segment uint64) (first, last string, err error) {
+func (e *Engine) copyTail(to string, from, segment uint64) (first, last string, err error) {
 	wal, err := openWAL(e.data("pg_wal"), segment)
 	if err != nil {
 		return "", "", err
@@ -80,7 +80,7 @@ func (e *Engine) copyTail(acc account, to string, from, segment uint64) (first, 
 		if !ok {
 			break
 		}
-		if err := copyFile(acc, e.data("pg_wal", s.name), filepath.Join(to, s.name)); err != nil {
+		if err := e.copyFile(e.data("pg_wal", s.name), filepath.Join(to, s.name)); err != nil {
 			return "", "", err
 		}
 		if first == "" {
@@ -91,10 +91,10 @@ func (e *Engine) copyTail(acc account, to string, from, segment uint64) (first, 
 	if first == "" {
 		return "", "", fmt.Errorf("the segment of %s is gone from pg_wal", lsn(from))
 	}
-	return first, last, syncDir(to)
+	return first, last, account.SyncDir(to)
 }
 
-func copyFile(acc account, from, to string) error {
+func (e *Engine) copyFile(from, to string) error {
 	in, err := os.Open(from)
 	if err != nil {
 		return err
@@ -105,7 +105,7 @@ func copyFile(acc account, from, to string) error {
 		return err
 	}
 	_, err = io.Copy(out, in)
-	return errors.Join(err, acc.own(to), out.Sync(), out.Close())
+	return errors.Join(err, e.acc.Own(to), out.Sync(), out.Close())
 }
 
 var (
@@ -115,9 +115,9 @@ var (
 )
 
 // dump reads the tail with pg_waldump; the listing, up to a bound, is kept beside the copy.
-func (e *Engine) dump(ctx context.Context, acc account, dir, first, last string, from uint64) rescuedTail {
+func (e *Engine) dump(ctx context.Context, dir, first, last string, from uint64) rescuedTail {
 	t := rescuedTail{from: from, to: from, changes: map[relation]int{}, kinds: map[relation]map[string]int{}}
-	cmd := acc.command(ctx, e.tool("pg_waldump"), "--path="+filepath.Join(dir, "pg_wal"), "--start="+lsn(from), "--timeline="+strconv.FormatUint(timelineOf(first), 10))
+	cmd := e.command(ctx, "pg_waldump", "--path="+filepath.Join(dir, "pg_wal"), "--start="+lsn(from), "--timeline="+strconv.FormatUint(timelineOf(first), 10))
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -143,7 +143,7 @@ func (e *Engine) dump(ctx context.Context, acc account, dir, first, last string,
 	_, _ = io.Copy(io.Discard, out)
 	_ = cmd.Wait() // it ends with an error where the log ends, as it does here
 	if listing != nil {
-		_ = errors.Join(acc.own(listing.Name()), listing.Sync(), listing.Close())
+		_ = errors.Join(e.acc.Own(listing.Name()), listing.Sync(), listing.Close())
 	}
 	e.log.Debug("rescued", "first", first, "last", last, "records", t.records)
 	return t

@@ -12,29 +12,30 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/backstay/backstay/internal/act"
+	"github.com/backstay/backstay/internal/act/ledger"
 	"github.com/backstay/backstay/internal/decide/plan"
 )
 
 // rewind gives up what the upstream does not have, after it was put aside, and follows the upstream. Where the files
 // cannot be rewound they are copied anew.
 func (e *Engine) rewind(ctx context.Context, s plan.Step) error {
-	if !exists(e.data("PG_VERSION")) || e.state().Torn {
+	if !exists(e.data("PG_VERSION")) || e.state().Copying {
 		return e.clone(ctx, s)
 	}
 	if done, err := e.Done(ctx, s); done && err == nil {
 		return nil
 	}
-	if err := e.persist(func(st *state) { st.Fenced, st.Unaligned, st.Upstream = false, true, s.Upstream }); err != nil {
+	if err := e.persist(func(st *ledger.State) { st.Fenced, st.Unaligned, st.Upstream = false, true, s.Upstream }); err != nil {
 		return err
 	}
-	e.stopProcess(ctx, syscall.SIGINT, e.o.HandoverTimeout)
+	e.stopFast(ctx, e.o.HandoverTimeout)
 	if err := errors.Join(e.makeStandby(), e.configure()); err != nil {
 		return err
 	}
 	began := time.Now()
 	err := e.sameOrigin(ctx, s.Upstream)
 	if err == nil {
-		e.setBusy("rewind to " + s.Upstream)
+		e.ledger.SetBusy("rewind to " + s.Upstream)
 		if err := e.rescueTail(ctx, s.Upstream); err != nil { // nothing is given up that was not put aside
 			return fmt.Errorf("put the diverged WAL aside: %w; to give it up, clone the instance", err)
 		}
@@ -44,16 +45,16 @@ func (e *Engine) rewind(ctx context.Context, s plan.Step) error {
 		if errors.Is(err, act.ErrForeign) || ctx.Err() != nil {
 			return err
 		}
-		e.record(EventRewound, fmt.Sprintf("%s cannot be rewound to %s and is copied anew", e.o.Node, s.Upstream), err.Error(), nil)
+		e.tell.Record(act.EventRewound, fmt.Sprintf("%s cannot be rewound to %s and is copied anew", e.o.Node, s.Upstream), err.Error(), nil)
 		return e.clone(ctx, s)
 	}
-	if err := errors.Join(e.makeStandby(), e.persist(func(st *state) { st.Unaligned = false })); err != nil {
+	if err := errors.Join(e.makeStandby(), e.persist(func(st *ledger.State) { st.Unaligned = false })); err != nil {
 		return err
 	}
 	e.mu.Lock()
 	e.seen = facts{}
 	e.mu.Unlock()
-	e.record(EventRewound, fmt.Sprintf("%s was rewound to %s", e.o.Node, s.Upstream), fmt.Sprintf("in %v", time.Since(began).Round(time.Millisecond)), nil)
+	e.tell.Record(act.EventRewound, fmt.Sprintf("%s was rewound to %s", e.o.Node, s.Upstream), fmt.Sprintf("in %v", time.Since(began).Round(time.Millisecond)), nil)
 	return e.start(ctx)
 }
 
@@ -72,7 +73,7 @@ func (e *Engine) sameOrigin(ctx context.Context, upstream string) error {
 		return fmt.Errorf("reach %s: %w", upstream, err)
 	}
 	defer func() { _ = c.Close(ctx) }()
-	return poll(ctx, func() (bool, error) {
+	return act.Poll(ctx, func() (bool, error) {
 		var system string
 		var settled bool
 		err := c.QueryRow(ctx, `SELECT (SELECT system_identifier::text FROM pg_control_system()),
@@ -90,13 +91,13 @@ func (e *Engine) sameOrigin(ctx context.Context, upstream string) error {
 // rewindFiles runs pg_rewind.
 func (e *Engine) rewindFiles(ctx context.Context, upstream string) error {
 	e.mu.Lock()
-	acc, o := e.acc, e.o
+	o := e.o
 	e.mu.Unlock()
-	if err := e.recoverCleanly(ctx, acc, upstream); err != nil {
+	if err := e.recoverCleanly(ctx, upstream); err != nil {
 		return err
 	}
 	args := []string{"-D", o.DataPath, "--source-server=" + e.conninfo(o, upstream, rewinder, o.Node)}
-	cmd := acc.command(ctx, e.tool("pg_rewind"), append(args, "--dry-run")...)
+	cmd := e.command(ctx, "pg_rewind", append(args, "--dry-run")...)
 	var words tail
 	cmd.Stderr = &words
 	cmd.Stdout = &words
@@ -110,16 +111,16 @@ func (e *Engine) rewindFiles(ctx context.Context, upstream string) error {
 	if err := e.checkRoom(); err != nil {
 		return err
 	}
-	if err := e.persist(func(st *state) { st.Torn = true }); err != nil {
+	if err := e.persist(func(st *ledger.State) { st.Copying = true }); err != nil {
 		return err
 	}
 	// It is not cut short by a newer step: it takes seconds, and what it leaves behind half done is of no use.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Hour)
 	defer cancel()
-	if _, err := run(acc.command(ctx, e.tool("pg_rewind"), args...)); err != nil {
+	if _, err := run(e.command(ctx, "pg_rewind", args...)); err != nil {
 		return err
 	}
-	return errors.Join(e.makeStandby(), e.scrub(), e.persist(func(st *state) { st.Torn = false }))
+	return errors.Join(e.makeStandby(), e.scrub(), e.persist(func(st *ledger.State) { st.Copying = false }))
 }
 
 // vain counts rewinds that had nothing to do. Only the step at work uses it.
@@ -155,17 +156,17 @@ func (e *Engine) futile(upstream string) error {
 // would write at their end, on the timeline of a primary that goes on writing there, nothing could tell from the
 // primary's own.
 func (e *Engine) settleStandby(ctx context.Context, upstream string) error {
-	if err := errors.Join(e.persist(func(st *state) { st.Upstream = "" }), e.makeStandby()); err != nil {
+	if err := errors.Join(e.persist(func(st *ledger.State) { st.Upstream = "" }), e.makeStandby()); err != nil {
 		return err
 	}
 	err := e.start(ctx)
-	e.stopProcess(ctx, syscall.SIGINT, e.o.StopTimeout)
-	return errors.Join(err, e.persist(func(st *state) { st.Upstream = upstream }))
+	e.stopFast(ctx, e.o.StopTimeout)
+	return errors.Join(err, e.persist(func(st *ledger.State) { st.Upstream = upstream }))
 }
 
 // recoverCleanly brings a crashed instance's files into the clean state that pg_rewind asks for: a primary's in single-user
 // mode.
-func (e *Engine) recoverCleanly(ctx context.Context, acc account, upstream string) error {
+func (e *Engine) recoverCleanly(ctx context.Context, upstream string) error {
 	c, err := e.controldata()
 	if err != nil {
 		return err
@@ -180,7 +181,7 @@ func (e *Engine) recoverCleanly(ctx context.Context, acc account, upstream strin
 	if err := e.removeData("standby.signal"); err != nil {
 		return err
 	}
-	cmd := acc.command(ctx, e.tool("postgres"), "--single", "-D", e.o.DataPath, "-c", "config_file="+e.conf("postgresql.conf"),
+	cmd := e.command(ctx, "postgres", "--single", "-D", e.o.DataPath, "-c", "config_file="+e.conf("postgresql.conf"),
 		"-c", "synchronous_standby_names=", "template1")
 	cmd.Stdin = strings.NewReader("\n")
 	_, err = run(cmd)

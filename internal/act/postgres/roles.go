@@ -12,7 +12,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/backstay/backstay/internal/act"
-	"github.com/backstay/backstay/internal/act/postgres/postmaster"
+	"github.com/backstay/backstay/internal/act/daemon"
+	"github.com/backstay/backstay/internal/act/ledger"
 	"github.com/backstay/backstay/internal/decide/plan"
 )
 
@@ -22,29 +23,29 @@ import (
 func (e *Engine) fence(ctx context.Context, s plan.Step) error {
 	st := e.state()
 	if !exists(e.data("PG_VERSION")) {
-		return e.persist(func(st *state) { st.Fenced, st.Upstream = true, "" })
+		return e.persist(func(st *ledger.State) { st.Fenced, st.Upstream = true, "" })
 	}
 	standby := exists(e.data("standby.signal"))
 	if !standby && st.Reign == s.Epoch && st.Reign > 0 {
 		return nil // the primary of this very epoch
 	}
 	if !standby {
-		e.stopProcess(ctx, syscall.SIGQUIT, 0)
+		e.stopNow(ctx)
 		if err := e.makeStandby(); err != nil {
 			return err
 		}
 	}
-	if err := e.persist(func(st *state) { st.Upstream = "" }); err != nil {
+	if err := e.persist(func(st *ledger.State) { st.Upstream = "" }); err != nil {
 		return err
 	}
 	began := time.Now()
 	if err := e.silence(ctx); err != nil {
 		return err
 	}
-	if err := e.persist(func(st *state) { st.Fenced, st.Upstream = true, "" }); err != nil {
+	if err := e.persist(func(st *ledger.State) { st.Fenced, st.Upstream = true, "" }); err != nil {
 		return err
 	}
-	e.record(EventFenced, fmt.Sprintf("%s confirms nothing older than epoch %d", e.o.Node, s.Epoch), "", map[string]any{"took": time.Since(began), "epoch": s.Epoch})
+	e.tell.Record(act.EventFenced, fmt.Sprintf("%s confirms nothing older than epoch %d", e.o.Node, s.Epoch), "", map[string]any{"took": time.Since(began), "epoch": s.Epoch})
 	return nil
 }
 
@@ -59,8 +60,8 @@ func (e *Engine) silence(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		e.record(EventForced, fmt.Sprintf("the stream of %s could not be dropped: it is stopped", e.o.Node), plainError(err), nil)
-		e.stopProcess(ctx, syscall.SIGQUIT, 0)
+		e.tell.Record(act.EventForced, fmt.Sprintf("the stream of %s could not be dropped: it is stopped", e.o.Node), plainError(err), nil)
+		e.stopNow(ctx)
 	}
 	if err := e.configure(); err != nil {
 		return err
@@ -68,7 +69,7 @@ func (e *Engine) silence(ctx context.Context) error {
 	d := e.readDown()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.proc == nil {
+	if e.process() == nil {
 		e.down = &d
 	}
 	return nil
@@ -83,13 +84,13 @@ func (e *Engine) dropStream(ctx context.Context) error {
 		return err
 	}
 	p := e.process()
-	if p == nil || p.Status() != postmaster.Ready {
+	if p == nil || statusOf(*p) != ready {
 		return fmt.Errorf("the instance does not answer")
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	gone := 0
-	return poll(ctx, func() (bool, error) {
+	return act.Poll(ctx, func() (bool, error) {
 		var pid int
 		err := e.query(ctx, e.o.QueryTimeout, func(ctx context.Context, c *pgx.Conn) error {
 			return c.QueryRow(ctx, `SELECT COALESCE((SELECT pid FROM pg_stat_activity WHERE backend_type = 'walreceiver' LIMIT 1), 0)`).Scan(&pid)
@@ -99,7 +100,7 @@ func (e *Engine) dropStream(ctx context.Context) error {
 			return gone > 2, err
 		}
 		gone = 0
-		if w, err := postmaster.Identify(pid, e.o.DataPath); err == nil {
+		if w, err := daemon.Identify(pid, e.o.DataPath); err == nil {
 			_ = w.Signal(syscall.SIGTERM) // it flushes what it has before it ends
 		}
 		return false, err
@@ -112,10 +113,10 @@ func (e *Engine) promote(ctx context.Context, s plan.Step) error {
 		return errors.New("there is no data to promote: create or clone it")
 	}
 	if !exists(e.data("standby.signal")) { // done before
-		return errors.Join(e.start(ctx), e.persist(func(st *state) { st.Promoting = false }))
+		return errors.Join(e.start(ctx), e.persist(func(st *ledger.State) { st.Promoting = false }))
 	}
 	began := time.Now()
-	if err := e.persist(func(st *state) {
+	if err := e.persist(func(st *ledger.State) {
 		st.Reign, st.Upstream, st.SyncNames, st.SyncQuorum, st.Promoting, st.Unaligned = s.Epoch, "", slices.Clone(s.Names), s.Quorum, true, false
 	}); err != nil {
 		return err
@@ -130,7 +131,7 @@ func (e *Engine) promote(ctx context.Context, s plan.Step) error {
 	if err := e.becomePrimary(ctx); err != nil {
 		return err
 	}
-	if err := e.persist(func(st *state) { st.Promoting = false }); err != nil {
+	if err := e.persist(func(st *ledger.State) { st.Promoting = false }); err != nil {
 		return err
 	}
 	e.mu.Lock()
@@ -140,7 +141,7 @@ func (e *Engine) promote(ctx context.Context, s plan.Step) error {
 	if err := e.writeEpoch(ctx); err != nil {
 		e.log.Warn("the epoch could not be written yet", "error", err)
 	}
-	e.record(EventPromoted, fmt.Sprintf("%s is the primary of epoch %d", e.o.Node, s.Epoch), fmt.Sprintf("promoted in %v", took.Round(time.Millisecond)), map[string]any{"epoch": s.Epoch})
+	e.tell.Record(act.EventPromoted, fmt.Sprintf("%s is the primary of epoch %d", e.o.Node, s.Epoch), fmt.Sprintf("promoted in %v", took.Round(time.Millisecond)), map[string]any{"epoch": s.Epoch})
 	e.settle()
 	return nil
 }
@@ -151,13 +152,11 @@ func (e *Engine) becomePrimary(ctx context.Context) error {
 	if err := e.ready(ctx); err != nil {
 		return err
 	}
-	e.mu.Lock()
-	acc, p, gone := e.acc, e.proc, e.exited
-	e.mu.Unlock()
+	p, gone := e.sup.Current()
 	if p == nil {
 		return act.ErrNotRunning
 	}
-	if err := errors.Join(os.WriteFile(e.data("promote"), nil, 0o600), acc.own(e.data("promote"))); err != nil {
+	if err := errors.Join(os.WriteFile(e.data("promote"), nil, 0o600), e.acc.Own(e.data("promote"))); err != nil {
 		return err
 	}
 	if err := p.Signal(syscall.SIGUSR1); err != nil {
@@ -165,10 +164,10 @@ func (e *Engine) becomePrimary(ctx context.Context) error {
 	}
 	asked, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.o.StopTimeout)
 	defer cancel()
-	err := poll(asked, func() (bool, error) {
+	err := act.Poll(asked, func() (bool, error) {
 		select {
 		case <-gone:
-			return false, fmt.Errorf("PostgreSQL ended while it was promoted: %s", lastWords(e.logPath()))
+			return false, fmt.Errorf("PostgreSQL ended while it was promoted: %s", e.sup.LastWords())
 		default:
 		}
 		if exists(e.data("standby.signal")) {
@@ -180,7 +179,7 @@ func (e *Engine) becomePrimary(ctx context.Context) error {
 		return err == nil && !e.seen.recovery, nil
 	})
 	if err != nil {
-		e.stopProcess(ctx, syscall.SIGQUIT, 0)
+		e.stopNow(ctx)
 	}
 	return err
 }
@@ -196,23 +195,20 @@ func (e *Engine) settle() {
 
 // demote stops a primary, all of whose WAL the standbys get first, and starts it as a standby of nobody. It does not wait
 // until that answers: whoever takes over need not.
-func (e *Engine) demote(ctx context.Context) error {
+func (e *Engine) demote(ctx context.Context, s plan.Step) error {
 	if !exists(e.data("PG_VERSION")) {
 		return errors.New("there is no data to demote")
 	}
 	if !exists(e.data("standby.signal")) {
 		if e.answers() {
-			e.mu.Lock()
-			fresh := time.Since(e.saved) < 30*time.Second
-			e.mu.Unlock()
-			if !fresh { // otherwise the stop would write it all out with the sessions gone
-				if err := e.checkpoint(ctx); err != nil {
+			if !e.ledger.Fresh() { // otherwise the stop would write it all out with the sessions gone
+				if err := e.checkpoint(ctx, s); err != nil {
 					e.log.Warn("checkpoint before demotion", "error", err)
 				}
 			}
 		}
-		e.stopProcess(ctx, syscall.SIGINT, e.o.HandoverTimeout)
-		if err := errors.Join(e.persist(func(st *state) { st.Upstream = "" }), e.makeStandby()); err != nil {
+		e.stopFast(ctx, e.o.HandoverTimeout)
+		if err := errors.Join(e.persist(func(st *ledger.State) { st.Upstream = "" }), e.makeStandby()); err != nil {
 			return err
 		}
 	}
@@ -228,14 +224,14 @@ func (e *Engine) follow(ctx context.Context, s plan.Step) error {
 		return err
 	}
 	if st := e.state(); e.process() != nil && st.Upstream != "" && (st.Upstream != s.Upstream || st.Held != s.Epoch) {
-		if err := e.persist(func(st *state) { st.Upstream = "" }); err != nil {
+		if err := e.persist(func(st *ledger.State) { st.Upstream = "" }); err != nil {
 			return err
 		}
 		if err := e.silence(ctx); err != nil { // the old stream may be of an older primary
 			return err
 		}
 	}
-	if err := e.persist(func(st *state) { st.Fenced, st.Unaligned, st.Upstream = false, false, s.Upstream }); err != nil {
+	if err := e.persist(func(st *ledger.State) { st.Fenced, st.Unaligned, st.Upstream = false, false, s.Upstream }); err != nil {
 		return err
 	}
 	if e.process() == nil {
@@ -250,7 +246,7 @@ func (e *Engine) setSync(ctx context.Context, s plan.Step) error {
 	if done, err := e.Done(ctx, s); done && err == nil {
 		return nil
 	}
-	if err := e.persist(func(st *state) { st.SyncNames, st.SyncQuorum = slices.Clone(s.Names), s.Quorum }); err != nil {
+	if err := e.persist(func(st *ledger.State) { st.SyncNames, st.SyncQuorum = slices.Clone(s.Names), s.Quorum }); err != nil {
 		return err
 	}
 	if err := e.reload(); err != nil {
@@ -259,7 +255,7 @@ func (e *Engine) setSync(ctx context.Context, s plan.Step) error {
 	want := syncNames(s.Names, s.Quorum)
 	wait, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	err := poll(wait, func() (bool, error) {
+	err := act.Poll(wait, func() (bool, error) {
 		var now string
 		err := e.query(wait, e.o.ProbeTimeout, func(ctx context.Context, c *pgx.Conn) error {
 			return c.QueryRow(ctx, "SELECT current_setting('synchronous_standby_names')").Scan(&now)
@@ -283,7 +279,7 @@ func (e *Engine) setSync(ctx context.Context, s plan.Step) error {
 	if s.Quorum > 0 && (before.SyncQuorum == 0 || !proven) {
 		// Whether commits wait at all is a flag that the checkpointer keeps. It reads the configuration before it does what
 		// it is asked for.
-		if err := e.checkpoint(ctx); err != nil {
+		if err := e.checkpoint(ctx, s); err != nil {
 			return fmt.Errorf("the synchronous set is written but not known to be in force: %w", err)
 		}
 	}

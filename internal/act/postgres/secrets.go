@@ -6,6 +6,9 @@ import (
 	"net"
 	"os"
 	"strings"
+
+	"github.com/backstay/backstay/internal/act/account"
+	"github.com/backstay/backstay/internal/act/ledger"
 )
 
 // quoteWord writes a value of a connection string.
@@ -35,7 +38,7 @@ func (e *Engine) conninfo(o Options, node, role, name string) string {
 }
 
 // passfile holds the members' passwords, and none of replication where the instance is fenced: no new stream can begin.
-func (e *Engine) passfile(st state) (string, error) {
+func (e *Engine) passfile(st ledger.State) (string, error) {
 	var b strings.Builder
 	escape := strings.NewReplacer(`\`, `\\`, `:`, `\:`).Replace
 	if st.Upstream != "" && !st.Fenced {
@@ -76,7 +79,7 @@ func readPassword(path string) (string, error) {
 }
 
 // copyTLS puts copies of the certificates where the account may read them and with the modes that PostgreSQL wants.
-func (e *Engine) copyTLS(acc account) error {
+func (e *Engine) copyTLS(acc account.Account) error {
 	if e.o.TLS == nil {
 		return nil
 	}
@@ -88,7 +91,7 @@ func (e *Engine) copyTLS(acc account) error {
 		if old, err := os.ReadFile(e.conf(name)); err == nil && string(old) == string(text) {
 			continue
 		}
-		if err := acc.writeDurably(e.conf(name), text, 0o600); err != nil {
+		if err := acc.Write(e.conf(name), text, 0o600); err != nil {
 			return fmt.Errorf("TLS of the instance: %w", err)
 		}
 	}

@@ -10,15 +10,14 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/backstay/backstay/internal/decide/plan"
 )
 
 // keeping keeps the replication slots in step with the peers, and follows up promotions.
 func (e *Engine) keeping(ctx context.Context) {
 	tick := time.NewTicker(5 * time.Second)
 	defer tick.Stop()
-	if err := e.acc.reserve(e.conf("reserve")); err != nil {
-		e.log.Warn("no room is kept for the epoch", "error", err)
-	}
 	made := uint64(0)
 	for {
 		select {
@@ -26,11 +25,11 @@ func (e *Engine) keeping(ctx context.Context) {
 			return
 		case <-tick.C:
 		case <-e.fresh:
-			if err := e.checkpoint(ctx); err != nil {
+			if err := e.checkpoint(ctx, plan.Step{}); err != nil {
 				e.log.Debug("checkpoint after a promotion", "error", err)
 			}
 		}
-		if err := errors.Join(e.acc.reserve(e.conf("reserve")), e.keepSlots(ctx)); err != nil {
+		if err := errors.Join(e.ledger.Replenish(), e.keepSlots(ctx)); err != nil {
 			e.log.Debug("slots", "error", err)
 		}
 		made = e.keepRoles(ctx, made)
@@ -40,8 +39,9 @@ func (e *Engine) keeping(ctx context.Context) {
 // keepRoles sees once in each reign that the members' roles are there and may do what they need: a creation may have been
 // called off half-way. It returns the reign for which that is known.
 func (e *Engine) keepRoles(ctx context.Context, known uint64) uint64 {
+	reign := e.state().Reign
 	e.mu.Lock()
-	reign, primary := e.st.Reign, e.seen.known && !e.seen.recovery
+	primary := e.seen.known && !e.seen.recovery
 	e.mu.Unlock()
 	if reign == known || !primary || !e.answers() {
 		return known
@@ -149,9 +149,9 @@ func (e *Engine) Configure(peers, parameters map[string]string, hba []string) er
 	}
 	e.mu.Lock()
 	e.o.Peers, e.o.Parameters, e.o.HBA = maps.Clone(peers), maps.Clone(parameters), slices.Clone(hba)
-	running, ready := e.proc != nil, e.settled
+	settled := e.settled
 	e.mu.Unlock()
-	if !ready || !running {
+	if !settled || e.process() == nil {
 		return nil
 	}
 	return e.reload()

@@ -6,94 +6,69 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
-	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/backstay/backstay/internal/act"
+	"github.com/backstay/backstay/internal/act/ledger"
 	"github.com/backstay/backstay/internal/decide/plan"
 )
 
-// admit refuses what must not be done, and has the epoch of what may on disk before anything else happens.
-func (e *Engine) admit(s plan.Step) error {
-	if !slices.Contains(plan.EngineKinds, s.Kind) {
-		return act.ErrUnknown
+// errUnaligned refuses to start what may have more than its upstream.
+var errUnaligned = errors.New("a rewind or a clone was begun and not finished: rewind it, or clone it")
+
+// Do performs a step. One at a time is under way; another waits its turn or for ctx. One of a newer epoch ends what an
+// older epoch is still busy with.
+func (e *Engine) Do(ctx context.Context, s plan.Step) error {
+	if err := e.init(); err != nil {
+		return fmt.Errorf("%s: %w", s, err)
 	}
-	st := e.state()
-	if s.Epoch < st.Epoch {
-		return fmt.Errorf("it has epoch %d: %w", st.Epoch, act.ErrStale)
-	}
-	empty, standby := !exists(e.data("PG_VERSION")), exists(e.data("standby.signal"))
-	reigns := st.Reign > 0 && st.Reign == s.Epoch
-	switch {
-	case s.Kind == plan.Promote && !reigns && (!st.Fenced || st.Epoch != s.Epoch):
-		return act.ErrNotFenced
-	case (s.Kind == plan.Start || s.Kind == plan.Restart) && !empty && !standby && !reigns:
-		return fmt.Errorf("it was primary under epoch %d: fence it and promote it, or let it follow: %w", st.Reign, act.ErrNotFenced)
-	case s.Kind == plan.Create && !empty && !reigns && (st.Reign > 0 || standby || st.Upstream != ""):
-		return act.ErrNotEmpty // where it never reigned it is a cluster to adopt
-	case s.Kind == plan.Follow && !empty && !standby:
-		return fmt.Errorf("it is a primary, or was: demote it first: %w", act.ErrRole)
-	case st.Unaligned && !empty && (s.Kind == plan.Start || s.Kind == plan.Restart):
-		return errUnaligned
-	case st.Torn && slices.Contains([]plan.Kind{plan.Start, plan.Restart, plan.Promote, plan.Demote, plan.Follow}, s.Kind):
-		return errTorn
-	case s.Kind == plan.SetSync && e.process() == nil:
-		return act.ErrNotRunning
-	case s.Kind == plan.SetSync && standby:
-		return act.ErrRole
-	}
-	if s.Upstream == e.o.Node || s.Upstream == "" && (s.Kind == plan.Follow || s.Kind == plan.Clone || s.Kind == plan.Rewind) {
-		return fmt.Errorf("upstream %q: %w", s.Upstream, act.ErrRole)
-	}
-	if s.Epoch == st.Epoch {
-		return nil
-	}
-	return e.persist(func(st *state) { st.Epoch, st.Fenced = s.Epoch, false })
+	return e.ledger.Do(ctx, s)
 }
 
-func (e *Engine) perform(ctx context.Context, s plan.Step) error {
-	e.forget()
-	defer func() {
-		if s.Kind != plan.Fence {
-			e.forget()
-		}
-	}()
+// condition is what the files say: standby.signal, which the server removes itself when it is promoted.
+func (e *Engine) condition() ledger.Condition {
+	return ledger.Condition{Empty: !exists(e.data("PG_VERSION")), Running: e.process() != nil, Standby: exists(e.data("standby.signal"))}
+}
+
+// refuse says why a step is not for files that a rewind or a clone has left unfinished.
+func refuse(s plan.Step, st ledger.State, c ledger.Condition) error {
 	switch s.Kind {
-	case plan.Create:
-		return e.create(ctx, s)
-	case plan.Clone:
-		return e.clone(ctx, s)
-	case plan.Rewind:
-		return e.rewind(ctx, s)
-	case plan.Start:
-		return e.start(ctx)
-	case plan.Stop:
-		return e.stop(ctx, s)
-	case plan.Restart:
-		e.stopProcess(ctx, syscall.SIGINT, e.o.StopTimeout)
-		return e.start(ctx)
-	case plan.Promote:
-		return e.promote(ctx, s)
-	case plan.Demote:
-		return e.demote(ctx)
-	case plan.Follow:
-		return e.follow(ctx, s)
-	case plan.Fence:
-		return e.fence(ctx, s)
-	case plan.SetSync:
-		return e.setSync(ctx, s)
-	default:
-		return e.checkpoint(ctx)
+	case plan.Start, plan.Restart, plan.Demote, plan.Follow:
+		if st.Copying {
+			return ledger.ErrCopying
+		}
 	}
+	if st.Unaligned && !c.Empty && (s.Kind == plan.Start || s.Kind == plan.Restart) {
+		return errUnaligned
+	}
+	return nil
+}
+
+// before forgets what the files said and ends a promotion that a dead node process may have asked for, so that it does not
+// come about behind the step.
+func (e *Engine) before(ctx context.Context, s plan.Step) error {
+	e.forget()
+	if !e.state().Promoting || s.Kind == plan.Promote {
+		return nil
+	}
+	if exists(e.data("standby.signal")) {
+		e.stopNow(ctx)
+		if exists(e.data("standby.signal")) {
+			if err := e.makeStandby(); err != nil { // without the request
+				return err
+			}
+		}
+	}
+	return e.persist(func(st *ledger.State) { st.Promoting = false })
 }
 
 // forget drops what the files of the stopped instance said: a step may change them.
 func (e *Engine) forget() {
 	e.mu.Lock()
 	e.down = nil
+	e.reading++
 	e.mu.Unlock()
 }
 
@@ -102,48 +77,27 @@ func (e *Engine) Done(ctx context.Context, s plan.Step) (bool, error) {
 	if err := e.init(); err != nil {
 		return false, err
 	}
-	st := e.state()
-	if s.Epoch < st.Epoch {
-		return false, fmt.Errorf("%s: it has epoch %d: %w", s, st.Epoch, act.ErrStale)
-	}
-	standby := exists(e.data("standby.signal"))
-	reigns := st.Reign == s.Epoch && !standby
-	switch s.Kind {
-	case plan.Stop:
-		return e.process() == nil, nil
-	case plan.Demote:
-		return standby && e.process() != nil, nil
-	case plan.Fence:
-		return st.Held == s.Epoch && (st.Fenced || reigns), nil
-	case plan.Checkpoint:
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		return time.Since(e.saved) < 30*time.Second, nil
-	case plan.Start, plan.Restart:
-		return e.restarted(ctx, s.Kind == plan.Restart)
-	case plan.Create, plan.Promote, plan.Clone, plan.Follow, plan.Rewind, plan.SetSync:
-	default:
-		return false, fmt.Errorf("%s: %w", s, act.ErrUnknown)
-	}
-	o, err := e.Observe(ctx)
-	if err != nil || !o.Running {
+	done, err := e.ledger.Done(ctx, s)
+	if !done || err != nil {
 		return false, err
 	}
 	switch s.Kind {
+	case plan.Restart:
+		return e.restarted(ctx)
 	case plan.Create, plan.Promote:
-		return o.Role == plan.Primary && reigns && e.answers() && o.SystemID != "", nil
+		return e.answers(), nil
 	case plan.SetSync:
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		return o.Role == plan.Primary && o.SyncQuorum == s.Quorum && slices.Equal(o.SyncNames, s.Names) && (s.Quorum == 0 || e.proven), nil
+		return s.Quorum == 0 || e.proven, nil
 	}
-	return st.Held == s.Epoch && o.Role == plan.Standby && o.Upstream == s.Upstream && o.Streaming, nil
+	return true, nil
 }
 
-// restarted says whether the instance runs, and with pending whether no parameter waits for a restart.
-func (e *Engine) restarted(ctx context.Context, pending bool) (bool, error) {
-	if e.process() == nil || !pending || !e.answers() {
-		return e.process() != nil && !pending, nil
+// restarted says whether no parameter waits for a restart.
+func (e *Engine) restarted(ctx context.Context) (bool, error) {
+	if !e.answers() {
+		return false, nil
 	}
 	var waits bool
 	err := e.query(ctx, e.o.ProbeTimeout, func(ctx context.Context, c *pgx.Conn) error {
@@ -154,15 +108,22 @@ func (e *Engine) restarted(ctx context.Context, pending bool) (bool, error) {
 
 func (e *Engine) stop(ctx context.Context, s plan.Step) error {
 	if s.Mode == plan.Immediate {
-		e.stopProcess(ctx, syscall.SIGQUIT, 0)
+		e.stopNow(ctx)
 	} else {
-		e.stopProcess(ctx, syscall.SIGINT, e.o.StopTimeout)
+		e.stopFast(ctx, e.o.StopTimeout)
 	}
 	return nil
 }
 
+func (e *Engine) resume(ctx context.Context, _ plan.Step) error { return e.start(ctx) }
+
+func (e *Engine) restart(ctx context.Context, _ plan.Step) error {
+	e.stopFast(ctx, e.o.StopTimeout)
+	return e.start(ctx)
+}
+
 // checkpoint writes out what a fast stop would have to.
-func (e *Engine) checkpoint(ctx context.Context) error {
+func (e *Engine) checkpoint(ctx context.Context, _ plan.Step) error {
 	if e.process() == nil {
 		return act.ErrNotRunning
 	}
@@ -171,9 +132,7 @@ func (e *Engine) checkpoint(ctx context.Context) error {
 		return err
 	})
 	if err == nil {
-		e.mu.Lock()
-		e.saved = time.Now()
-		e.mu.Unlock()
+		e.ledger.Saved()
 	}
 	return err
 }
@@ -183,10 +142,7 @@ func (e *Engine) makeStandby() error {
 	if !exists(e.data("PG_VERSION")) {
 		return nil
 	}
-	e.mu.Lock()
-	acc := e.acc
-	e.mu.Unlock()
-	return errors.Join(acc.writeDurably(e.data("standby.signal"), nil, 0o600), e.removeData("recovery.signal", "promote"))
+	return errors.Join(e.acc.Write(e.data("standby.signal"), nil, 0o600), e.removeData("recovery.signal", "promote"))
 }
 
 func (e *Engine) removeData(names ...string) error {
@@ -196,20 +152,4 @@ func (e *Engine) removeData(names ...string) error {
 		}
 	}
 	return nil
-}
-
-// poll looks until ok, often: what it waits for takes milliseconds.
-func poll(ctx context.Context, ok func() (bool, error)) error {
-	tick := time.NewTicker(3 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if done, err := ok(); done || err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-	}
 }

@@ -23,7 +23,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/backstay/backstay/internal/act"
-	"github.com/backstay/backstay/internal/act/postgres/guard"
+	"github.com/backstay/backstay/internal/act/guard"
+	"github.com/backstay/backstay/internal/act/ledger"
 	"github.com/backstay/backstay/internal/decide/plan"
 )
 
@@ -96,7 +97,7 @@ func TestTakesOver(t *testing.T) {
 	if p.Alive() {
 		t.Error("it does not stop what it took over")
 	}
-	if err := e.Do(t.Context(), plan.Step{Kind: plan.Start, Node: "a", Epoch: 3}); !errors.Is(err, errClosed) {
+	if err := e.Do(t.Context(), plan.Step{Kind: plan.Start, Node: "a", Epoch: 3}); !errors.Is(err, ledger.ErrClosed) {
 		t.Errorf("a step after the end: %v", err)
 	}
 }
@@ -180,11 +181,11 @@ func TestAdopt(t *testing.T) {
 	if err := e.init(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := run(e.acc.command(t.Context(), e.tool("initdb"), "-D", e.o.DataPath, "-U", "postgres", "--auth=trust")); err != nil {
+	if _, err := run(e.command(t.Context(), "initdb", "-D", e.o.DataPath, "-U", "postgres", "--auth=trust")); err != nil {
 		t.Fatal(err)
 	}
 	auto := "synchronous_standby_names = 'nobody'\nwork_mem = '7MB'\n"
-	if err := e.acc.writeDurably(e.data("postgresql.auto.conf"), []byte(auto), 0o600); err != nil {
+	if err := e.acc.Write(e.data("postgresql.auto.conf"), []byte(auto), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if o := l.look("a"); o.Empty || o.SystemID == "" || o.Position == 0 {
@@ -219,11 +220,11 @@ func TestAdopt(t *testing.T) {
 		t.Errorf("the standby's max_connections: %v", err)
 	}
 	// Torn files are of no use but to be cloned over.
-	if err := l.engines["b"].persist(func(st *state) { st.Torn = true }); err != nil {
+	if err := l.engines["b"].persist(func(st *ledger.State) { st.Copying = true }); err != nil {
 		t.Fatal(err)
 	}
 	l.do("b", plan.Step{Kind: plan.Stop, Epoch: 2})
-	if err := l.engines["b"].Do(t.Context(), plan.Step{Kind: plan.Start, Node: "b", Epoch: 2}); !errors.Is(err, errTorn) {
+	if err := l.engines["b"].Do(t.Context(), plan.Step{Kind: plan.Start, Node: "b", Epoch: 2}); !errors.Is(err, ledger.ErrCopying) {
 		t.Errorf("torn files were started: %v", err)
 	}
 	if o := l.look("b"); o.Position != 0 || o.Problem == "" {
@@ -321,7 +322,7 @@ func TestPromotionCalledOff(t *testing.T) {
 	l.do("b", plan.Step{Kind: plan.Clone, Epoch: 1, Upstream: "a"})
 	l.do("b", plan.Step{Kind: plan.Fence, Epoch: 2})
 	e := l.engines["b"]
-	if err := e.persist(func(st *state) { st.Reign, st.Promoting = 2, true }); err != nil {
+	if err := e.persist(func(st *ledger.State) { st.Reign, st.Promoting = 2, true }); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(e.data("promote"), nil, 0o600); err != nil { // asked, and not heard yet
@@ -379,7 +380,7 @@ func (l *lab) cannotRewind(t *testing.T) {
 	})
 	l.revokeStat(t)
 	l.do("a", plan.Step{Kind: plan.Rewind, Epoch: 4, Upstream: "b"})
-	rescued, cloned := l.happened(EventRescued), l.happened(EventCloned)
+	rescued, cloned := l.happened(act.EventRescued), l.happened(act.EventCloned)
 	if len(rescued) != 1 || len(cloned) != 2 || rescued[0].Fields["transactions"].(int) < 1 {
 		t.Errorf("rescued %v, cloned %v", rescued, cloned)
 	}
@@ -444,7 +445,7 @@ func TestCrashedStandbyIsRewound(t *testing.T) {
 			return err == nil && len(values) == i+1
 		})
 	}
-	if r := l.happened(EventRewound); len(r) != 3 {
+	if r := l.happened(act.EventRewound); len(r) != 3 {
 		t.Errorf("rewound %d times: %v", len(r), r)
 	}
 }

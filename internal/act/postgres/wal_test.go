@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/backstay/backstay/internal/act/daemon"
 	"github.com/backstay/backstay/internal/decide/plan"
 )
 
@@ -71,7 +72,7 @@ func TestEndOfWAL(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if log := tailOf(e.logPath(), 64<<10); !strings.Contains(log, "redo done at ") {
+	if log := daemon.Tail(e.logPath(), 64<<10); !strings.Contains(log, "redo done at ") {
 		t.Errorf("no recovery in the log:\n%s", log)
 	}
 	redo, err := parseLSN(c["Latest checkpoint location"])

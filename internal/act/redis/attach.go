@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/backstay/backstay/internal/act"
+	"github.com/backstay/backstay/internal/act/account"
 	"github.com/backstay/backstay/internal/act/ledger"
 )
 
@@ -115,7 +116,7 @@ func (e *Engine) tend() {
 	if err := e.ledger.Update(func(st *ledger.State) { st.Copying = copying }); err != nil {
 		e.log.Warn("the state of a copy could not be noted", "error", err)
 	}
-	e.notify()
+	e.tell.Notify()
 }
 
 // rescue puts the data's files aside as they are: as links, which cost nothing until the files are replaced.
@@ -144,16 +145,16 @@ func (e *Engine) rescue(why string) error {
 	e.mu.Lock()
 	at, _ := e.whereabouts()
 	from := e.rest.Origin
-	if e.proc != nil {
+	if e.running() {
 		from = e.seen.originText
 	}
 	e.mu.Unlock()
 	text := fmt.Sprintf("The data of %s on %s, put aside at %s because %s.\nPosition: %d. Origin: %s\n\nTo look at it, copy this folder and run in the copy:\n  redis-server --port 7777 --appendonly yes --dir .\nRedis writes to what it is started on. Backstay never removes this folder.\n",
 		e.o.Service, e.o.Node, began.UTC().Format(time.RFC3339), why, at, from)
-	if err := ledger.Write(filepath.Join(dir, "SUMMARY.txt"), []byte(text)); err != nil {
+	if err := (account.Account{}).Write(filepath.Join(dir, "SUMMARY.txt"), []byte(text), 0o600); err != nil {
 		return fmt.Errorf("put the data aside: %w", err)
 	}
-	e.record(EventRescued, fmt.Sprintf("the data of %s was put aside", e.o.Node), why+"; it is in "+dir, nil)
+	e.tell.Record(act.EventRescued, fmt.Sprintf("the data of %s was put aside", e.o.Node), why+"; it is in "+dir, nil)
 	return nil
 }
 

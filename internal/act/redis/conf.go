@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/backstay/backstay/internal/act/ledger"
 	"github.com/backstay/backstay/internal/base/config"
 )
 
@@ -66,10 +65,7 @@ func (e *Engine) configure() error {
 	if password != "" {
 		lines = append(lines, `requirepass "`+password+`"`, `masterauth "`+password+`"`)
 	}
-	if err := ledger.Write(e.confPath(), []byte(strings.Join(lines, "\n")+"\n")); err != nil {
-		return err
-	}
-	return e.acc.Own(e.confPath())
+	return e.acc.Write(e.confPath(), []byte(strings.Join(lines, "\n")+"\n"), 0o600)
 }
 
 // address is where the instance listens.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/backstay/backstay/internal/act"
 	"github.com/backstay/backstay/internal/act/ledger"
 	"github.com/backstay/backstay/internal/decide/plan"
 )
@@ -35,7 +36,7 @@ func (e *Engine) rewind(ctx context.Context, s plan.Step) error {
 	if err := e.awaitStream(ctx, s); err != nil {
 		return err
 	}
-	e.record(EventRewound, fmt.Sprintf("%s gave up what %s does not have, and follows it", e.o.Node, s.Upstream), "", nil)
+	e.tell.Record(act.EventRewound, fmt.Sprintf("%s gave up what %s does not have, and follows it", e.o.Node, s.Upstream), "", nil)
 	return nil
 }
 
@@ -44,8 +45,8 @@ func (e *Engine) standDown(ctx context.Context) error {
 	if e.ledger.State().Standby {
 		return nil
 	}
-	if e.process() != nil && e.detach(ctx) != nil {
-		e.kill()
+	if e.running() && e.detach(ctx) != nil {
+		e.sup.Kill(ctx)
 	}
 	return e.ledger.Update(func(st *ledger.State) { st.Standby = true })
 }
@@ -59,7 +60,7 @@ func (e *Engine) clone(ctx context.Context, s plan.Step) error {
 	if done, err := e.Done(ctx, s); err == nil && done {
 		return nil
 	}
-	if st, f := e.ledger.State(), e.facts(); e.process() != nil && st.Upstream == s.Upstream && st.Held == s.Epoch && f.upstream() == upstream && (f.linkUp || f.syncing) {
+	if st, f := e.ledger.State(), e.facts(); e.running() && st.Upstream == s.Upstream && st.Held == s.Epoch && f.upstream() == upstream && (f.linkUp || f.syncing) {
 		return e.awaitStream(ctx, s) // it is at it already
 	}
 	if _, err := e.lookAt(ctx, upstream); err != nil {
@@ -69,14 +70,14 @@ func (e *Engine) clone(ctx context.Context, s plan.Step) error {
 		return err
 	}
 	if !e.empty() {
-		if e.process() != nil {
+		if e.running() {
 			e.stop(ctx)
 		}
 		if err := e.rescue("a clone was ordered"); err != nil {
 			e.log.Warn("what the clone replaces could not be put aside", "error", err)
 		}
 	}
-	e.kill()
+	e.sup.Kill(ctx)
 	err = e.ledger.Update(func(st *ledger.State) { st.Fenced, st.Standby, st.Upstream, st.Copying = false, true, s.Upstream, true })
 	if err == nil {
 		err = errors.Join(os.RemoveAll(e.data("appendonlydir")), os.RemoveAll(e.data("dump.rdb")))
@@ -93,7 +94,7 @@ func (e *Engine) clone(ctx context.Context, s plan.Step) error {
 	if err != nil {
 		return err
 	}
-	e.record(EventCloned, fmt.Sprintf("%s has a copy of the data of %s", e.o.Node, s.Upstream), "", nil)
+	e.tell.Record(act.EventCloned, fmt.Sprintf("%s has a copy of the data of %s", e.o.Node, s.Upstream), "", nil)
 	return nil
 }
 
@@ -101,8 +102,8 @@ func (e *Engine) clone(ctx context.Context, s plan.Step) error {
 func (e *Engine) awaitStream(ctx context.Context, s plan.Step) error {
 	const patience = 30 * time.Second
 	moved, last := time.Now(), int64(-1)
-	return poll(ctx, func() (bool, error) {
-		if e.process() == nil {
+	return act.Poll(ctx, func() (bool, error) {
+		if !e.running() {
 			return false, errors.New("Redis ended while it copied")
 		}
 		if err := e.refresh(ctx); err != nil {
@@ -118,7 +119,7 @@ func (e *Engine) awaitStream(ctx context.Context, s plan.Step) error {
 		}
 		e.ledger.SetBusy(fmt.Sprintf("%s %d%%", s.Kind, f.copied))
 		if time.Since(moved) > patience {
-			return false, fmt.Errorf("nothing came from %s for %v: %s", s.Upstream, patience, lastWords(e.logPath()))
+			return false, fmt.Errorf("nothing came from %s for %v: %s", s.Upstream, patience, e.sup.LastWords())
 		}
 		return false, nil
 	})

@@ -6,16 +6,17 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
+	"github.com/backstay/backstay/internal/act"
 	"github.com/backstay/backstay/internal/act/account"
+	"github.com/backstay/backstay/internal/act/daemon"
 	"github.com/backstay/backstay/internal/act/ledger"
-	"github.com/backstay/backstay/internal/base/event"
 	"github.com/backstay/backstay/internal/decide/plan"
 )
 
@@ -24,7 +25,8 @@ type Engine struct {
 	o       Options
 	log     *slog.Logger
 	ledger  *ledger.Ledger
-	changed chan struct{}
+	sup     *daemon.Supervisor
+	tell    *act.Teller
 	prepare sync.Mutex // of the folders and the account, once
 	peers   atomic.Pointer[map[string]string]
 
@@ -32,11 +34,7 @@ type Engine struct {
 	settled bool // init has run
 	acc     account.Account
 	program string
-	proc    *server       // nil when down
-	exited  chan struct{} // closed when proc is gone
-	life    int           // grows with each start of a process
-	stopped bool          // an order, or ctx, ended the last one
-	ending  string        // how the last process ended, for people
+	life    int // grows with each start of a process
 	seen    facts
 	rest    rest // what is known of the instance when it cannot be asked
 	synced  bool // since this process began Redis' own count has been that of the data
@@ -44,34 +42,40 @@ type Engine struct {
 	failing time.Time
 	failure string
 	probe   probe
-	saved   time.Time // of the last Checkpoint step
-	apart   string    // why it is not attached to its upstream
+	apart   string // why it is not attached to its upstream
 
 	look looker
 }
 
 // New returns an engine. It does nothing until it is asked or run.
 func New(o Options) *Engine {
-	e := &Engine{o: o.withDefaults(), changed: make(chan struct{}, 1)}
+	e := &Engine{o: o.withDefaults()}
 	e.log = e.o.Log
 	e.SetPeers(o.Peers)
+	e.tell = act.NewTeller(o.Service, o.Node, o.Append, e.log)
+	e.sup = daemon.New(daemon.Options{
+		Name: "Redis", Node: o.Node, Dir: e.DataPath(), Log: e.logPath(), Hard: syscall.SIGKILL, Weighty: lastWords, Teller: e.tell,
+		Begun: e.begun, Ended: e.ended,
+	})
 	e.ledger = ledger.New(ledger.Options{
-		Node: o.Node, Path: filepath.Join(o.DataDir, "epoch.json"), Log: e.log, Changed: e.notify,
-		Condition: func() ledger.Condition { return ledger.Condition{Empty: e.empty(), Running: e.process() != nil} },
-		Abandon:   func(context.Context) { e.kill() },
+		Node: o.Node, Path: filepath.Join(o.DataDir, "epoch.json"), Log: e.log, Teller: e.tell, Observe: e.Observe,
+		Condition: func() ledger.Condition {
+			return ledger.Condition{Empty: e.empty(), Running: e.running(), Standby: e.ledger.State().Standby}
+		},
+		Abandon: e.sup.Kill, Steps: ledger.Steps{
+			plan.Create: e.create, plan.Clone: e.clone, plan.Rewind: e.rewind, plan.Start: e.resume, plan.Stop: e.halt, plan.Restart: e.restart,
+			plan.Promote: e.promote, plan.Demote: e.demote, plan.Follow: e.follow, plan.Fence: e.fence, plan.Checkpoint: e.checkpoint,
+			plan.SetSync: func(context.Context, plan.Step) error { return nil }, // the ledger refused a set: without one there is nothing to do
+		},
 	})
 	return e
 }
 
 // Changed has a value when something happened that is worth a look: the child ended, the stream was lost.
-func (e *Engine) Changed() <-chan struct{} { return e.changed }
+func (e *Engine) Changed() <-chan struct{} { return e.tell.Changed() }
 
-func (e *Engine) notify() {
-	select {
-	case e.changed <- struct{}{}:
-	default:
-	}
-}
+// running says whether there is a process.
+func (e *Engine) running() bool { return e.sup.Process() != nil }
 
 // DataPath returns Redis' folder, which is what a guard watches.
 func (e *Engine) DataPath() string { return filepath.Join(e.o.DataDir, "redis") }
@@ -82,9 +86,9 @@ func (e *Engine) logPath() string         { return filepath.Join(e.o.DataDir, "l
 func (e *Engine) restPath() string        { return filepath.Join(e.o.DataDir, "rest.json") }
 
 func (e *Engine) hasLog() bool {
-	return exists(e.data(filepath.Join("appendonlydir", "appendonly.aof.manifest")))
+	return act.Exists(e.data(filepath.Join("appendonlydir", "appendonly.aof.manifest")))
 }
-func (e *Engine) hasDump() bool { return exists(e.data("dump.rdb")) }
+func (e *Engine) hasDump() bool { return act.Exists(e.data("dump.rdb")) }
 
 // empty says that there is nothing to lose: no data, or data that was being replaced.
 func (e *Engine) empty() bool { return !e.hasLog() && !e.hasDump() || e.ledger.State().Copying }
@@ -121,20 +125,6 @@ func (e *Engine) init() error {
 	return nil
 }
 
-// process returns the server, nil when there is none.
-func (e *Engine) process() *server {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.proc
-}
-
-func (e *Engine) record(kind, message, evidence string, fields map[string]any) {
-	e.log.Info("event", "kind", kind, "message", message, "evidence", evidence)
-	if e.o.Append != nil {
-		e.o.Append(event.Record{Kind: kind, Service: e.o.Service, Member: e.o.Node, Node: e.o.Node, Message: message, Evidence: evidence, Fields: fields})
-	}
-}
-
 // SetPeers replaces the other nodes of the service: name → host:port of their instance.
 func (e *Engine) SetPeers(peers map[string]string) {
 	peers = maps.Clone(peers)
@@ -156,45 +146,15 @@ func (e *Engine) Do(ctx context.Context, s plan.Step) error {
 	if err := e.init(); err != nil {
 		return fmt.Errorf("%s: %w", s, err)
 	}
-	return e.ledger.Do(ctx, s, e.perform)
+	return e.ledger.Do(ctx, s)
 }
 
 // Done says whether a step's effect is there already.
 func (e *Engine) Done(ctx context.Context, s plan.Step) (bool, error) {
-	if err := errors.Join(e.init(), e.ledger.Stale(s)); err != nil {
+	if err := e.init(); err != nil {
 		return false, err
 	}
-	st := e.ledger.State()
-	switch s.Kind {
-	case plan.Stop:
-		return e.process() == nil, nil
-	case plan.Demote:
-		return st.Standby && e.process() != nil, nil
-	case plan.Fence:
-		return st.Held == s.Epoch && (st.Fenced || st.Reigns(s.Epoch)), nil
-	case plan.Checkpoint:
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		return time.Since(e.saved) < 30*time.Second, nil
-	}
-	o, err := e.Observe(ctx)
-	if err != nil || !o.Running {
-		return false, err
-	}
-	switch s.Kind {
-	case plan.Start, plan.Restart:
-		return st.Standby || o.Role == plan.Primary, nil
-	case plan.Create, plan.Promote:
-		return o.Role == plan.Primary && st.Reigns(s.Epoch) && o.SystemID != "", nil
-	case plan.SetSync:
-		return o.Role == plan.Primary && s.Quorum == 0, nil
-	}
-	return st.Held == s.Epoch && o.Role == plan.Standby && o.Upstream == s.Upstream && o.Streaming, nil
-}
-
-func exists(path string) bool {
-	_, err := os.Lstat(path)
-	return err == nil || !errors.Is(err, os.ErrNotExist)
+	return e.ledger.Done(ctx, s)
 }
 
 var _ interface {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/backstay/backstay/internal/act/conformance"
+	"github.com/backstay/backstay/internal/act/daemon"
 	"github.com/backstay/backstay/internal/decide/plan"
 )
 
@@ -146,11 +147,13 @@ func values(ctx context.Context, address, password string) ([]string, error) {
 
 func (l *lab) Crash(t *testing.T, node string) {
 	t.Helper()
-	s := l.engines[node].process()
+	s := l.engines[node].sup.Process()
 	if s == nil {
 		t.Fatalf("%s does not run", node)
 	}
-	s.signal(syscall.SIGKILL)
+	if err := s.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // do performs a step and waits for its effect.
@@ -189,7 +192,7 @@ func (l *lab) until(what string, ok func() bool) {
 		case <-deadline:
 			for n := range l.engines {
 				l.t.Logf("%s: %+v", n, l.observe(n))
-				l.t.Logf("log of %s: %s", n, tailOf(l.engines[n].logPath(), 2000))
+				l.t.Logf("log of %s: %s", n, daemon.Tail(l.engines[n].logPath(), 2000))
 			}
 			l.t.Fatalf("not in time: %s", what)
 		}

@@ -14,7 +14,7 @@ func (e *Engine) Observe(ctx context.Context) (plan.Observation, error) {
 		return plan.Observation{Node: e.o.Node, Time: time.Now(), Role: plan.None, Problem: err.Error()}, err
 	}
 	var err error
-	if e.process() != nil {
+	if e.running() {
 		err = e.refresh(ctx)
 	}
 	st, empty := e.ledger.State(), e.empty()
@@ -22,11 +22,11 @@ func (e *Engine) Observe(ctx context.Context) (plan.Observation, error) {
 	defer e.mu.Unlock()
 	at, _ := e.whereabouts()
 	from := e.seen.origin
-	if e.proc == nil || !e.loaded {
+	if !e.running() || !e.loaded {
 		from = e.rest.origin()
 	}
 	o := plan.Observation{
-		Node: e.o.Node, Time: time.Now(), Role: plan.None, Running: e.proc != nil, Empty: empty, Epoch: st.Held, Busy: e.ledger.Busy(),
+		Node: e.o.Node, Time: time.Now(), Role: plan.None, Running: e.running(), Empty: empty, Epoch: st.Held, Busy: e.ledger.Busy(),
 		SystemID: from.System, Timeline: uint32(from.Life), Position: at, Upstream: st.Upstream,
 	}
 	if st.Fenced || st.Copying { // what is being copied is not said to follow
@@ -35,9 +35,9 @@ func (e *Engine) Observe(ctx context.Context) (plan.Observation, error) {
 	if empty {
 		o.SystemID, o.Timeline, o.Position = "", 0, 0
 	}
-	if e.proc == nil {
-		if e.ending != "" {
-			o.Problem = "Redis ended: " + e.ending
+	if !e.running() {
+		if how := e.sup.Ending(); how != "" {
+			o.Problem = "Redis ended: " + how
 		}
 		return o, nil
 	}
@@ -114,7 +114,7 @@ func (e *Engine) refresh(ctx context.Context) error {
 	})
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.life != life || e.proc == nil {
+	if e.life != life || !e.running() {
 		return fmt.Errorf("the instance was started anew meanwhile")
 	}
 	if err != nil {
@@ -135,7 +135,7 @@ func (e *Engine) refresh(ctx context.Context) error {
 		e.synced = true
 	}
 	if was.known && (was.linkUp != f.linkUp || was.master != f.master || len(was.downs) != len(f.downs)) {
-		e.notify()
+		e.tell.Notify()
 	}
 	return nil
 }

@@ -68,15 +68,3 @@ func (o Options) withDefaults() Options {
 	}
 	return o
 }
-
-// Kinds of the engine's records.
-const (
-	EventStarted  = "instance.started"
-	EventEnded    = "instance.ended"
-	EventPromoted = "instance.promoted"
-	EventFenced   = "instance.fenced"
-	EventCloned   = "instance.cloned"
-	EventRewound  = "instance.rewound"
-	EventRescued  = "instance.rescued"
-	EventForced   = "instance.forced" // a stop needed force
-)

@@ -144,7 +144,7 @@ func TestAHungPrimaryIsFencedByForce(t *testing.T) {
 	l.found()
 	l.write("a", "one")
 	l.until("a write was probed", func() bool { return l.observe("a").Writable })
-	l.engines["a"].process().signal(syscall.SIGSTOP)
+	_ = l.engines["a"].sup.Process().Signal(syscall.SIGSTOP)
 	l.until("it is seen not to answer", func() bool {
 		o := l.observe("a")
 		return !o.Writable && strings.Contains(o.Problem, "does not answer")

@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"os"
 
-	"github.com/backstay/backstay/internal/act/ledger"
+	"github.com/backstay/backstay/internal/act/account"
 )
 
 // A rest is what is known of an instance that cannot be asked, or that has just loaded its data and has Redis' count from
@@ -46,7 +46,7 @@ func (e *Engine) note(r rest) error {
 		return err
 	}
 	if r.Exact {
-		return ledger.Write(e.restPath(), text)
+		return account.Account{}.Write(e.restPath(), text, 0o600)
 	}
 	if err := os.WriteFile(e.restPath()+".tmp", text, 0o600); err != nil {
 		return err
@@ -74,7 +74,7 @@ func (e *Engine) settleRest(f facts) {
 // whereabouts is how far the instance has its history, and whether that is exact. Called with the lock held.
 func (e *Engine) whereabouts() (at uint64, exact bool) {
 	f := e.seen
-	if e.proc != nil && f.known && e.synced && f.origin.Life > 0 {
+	if e.running() && f.known && e.synced && f.origin.Life > 0 {
 		return position(f.origin.Life, f.offset), true
 	}
 	return e.rest.Position, e.rest.Exact
@@ -85,7 +85,7 @@ func (e *Engine) jot() {
 	e.mu.Lock()
 	at, _ := e.whereabouts()
 	r := rest{Origin: e.seen.originText, Position: at}
-	worth := e.proc != nil && e.loaded && e.synced && (at != e.rest.Position || r.Origin != e.rest.Origin)
+	worth := e.running() && e.loaded && e.synced && (at != e.rest.Position || r.Origin != e.rest.Origin)
 	e.mu.Unlock()
 	if !worth {
 		return

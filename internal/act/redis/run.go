@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/backstay/backstay/internal/act/daemon"
 )
 
 // A probe is what is known of the probing write.
@@ -20,7 +22,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		return fmt.Errorf("redis on %s: %w", e.o.Node, err)
 	}
 	e.adopt(ctx)
-	e.notify()
+	e.tell.Notify()
 	done := make(chan struct{}, 2)
 	for _, loop := range []func(context.Context){e.probing, e.watching} {
 		go func() { loop(ctx); done <- struct{}{} }()
@@ -49,7 +51,7 @@ func (e *Engine) probing(ctx context.Context) {
 
 func (e *Engine) try(ctx context.Context) {
 	st, f := e.ledger.State(), e.facts()
-	if e.process() == nil || !f.master || st.Standby || f.origin.Life == 0 {
+	if !e.running() || !f.master || st.Standby || f.origin.Life == 0 {
 		return
 	}
 	from := f.origin
@@ -72,7 +74,7 @@ func (e *Engine) try(ctx context.Context) {
 	news := e.probe.problem != before
 	e.mu.Unlock()
 	if news {
-		e.notify()
+		e.tell.Notify()
 	}
 }
 
@@ -88,9 +90,9 @@ func (e *Engine) watching(ctx context.Context) {
 		case <-tick.C:
 		}
 		if n%1200 == 0 {
-			rotate(e.logPath(), 64<<20)
+			_ = daemon.Rotate(e.logPath(), 64<<20) // a log that cannot be shortened is still a log
 		}
-		if e.process() == nil || e.refresh(ctx) != nil {
+		if !e.running() || e.refresh(ctx) != nil {
 			continue
 		}
 		e.tend()
@@ -106,7 +108,7 @@ func (e *Engine) watching(ctx context.Context) {
 // again tries what a step has ordered and could not do yet.
 func (e *Engine) again(ctx context.Context) {
 	st := e.ledger.State()
-	if st.Upstream == "" || !st.Standby || e.process() == nil {
+	if st.Upstream == "" || !st.Standby || !e.running() {
 		return
 	}
 	if err := e.attach(ctx, st.Upstream, false); err != nil && ctx.Err() == nil {

@@ -11,40 +11,18 @@ import (
 	"github.com/backstay/backstay/internal/decide/plan"
 )
 
-// perform does what the ledger has let through.
-func (e *Engine) perform(ctx context.Context, s plan.Step) error {
-	switch s.Kind {
-	case plan.Create:
-		return e.create(ctx, s)
-	case plan.Clone:
-		return e.clone(ctx, s)
-	case plan.Rewind:
-		return e.rewind(ctx, s)
-	case plan.Start:
-		return e.resume(ctx, s)
-	case plan.Stop:
-		if s.Mode == plan.Immediate {
-			e.kill()
-		} else {
-			e.stop(ctx)
-		}
-		return nil
-	case plan.Restart:
+func (e *Engine) halt(ctx context.Context, s plan.Step) error {
+	if s.Mode == plan.Immediate {
+		e.sup.Kill(ctx)
+	} else {
 		e.stop(ctx)
-		return e.resume(ctx, s)
-	case plan.Promote:
-		return e.promote(ctx, s)
-	case plan.Demote:
-		return e.demote(ctx)
-	case plan.Follow:
-		return e.follow(ctx, s)
-	case plan.Fence:
-		return e.fence(ctx, s)
-	case plan.SetSync: // the ledger refused a set: without one there is nothing to do
-		return nil
-	default:
-		return e.checkpoint(ctx)
 	}
+	return nil
+}
+
+func (e *Engine) restart(ctx context.Context, s plan.Step) error {
+	e.stop(ctx)
+	return e.resume(ctx, s)
 }
 
 func (e *Engine) create(ctx context.Context, s plan.Step) error {
@@ -112,14 +90,14 @@ func (e *Engine) reign(ctx context.Context, s plan.Step) error {
 		err = e.refresh(ctx)
 	}
 	if err != nil { // what may have become a primary and is not known to be one must not be one later
-		e.kill()
+		e.sup.Kill(ctx)
 		return fmt.Errorf("it did not become primary and was stopped: %w", err)
 	}
 	e.mu.Lock()
 	e.probe, e.synced = probe{last: time.Now()}, true
 	e.mu.Unlock()
 	took := time.Since(began)
-	e.record(EventPromoted, fmt.Sprintf("%s is the primary of epoch %d", e.o.Node, s.Epoch), fmt.Sprintf("promoted in %v", took.Round(time.Millisecond)), map[string]any{"epoch": s.Epoch})
+	e.tell.Record(act.EventPromoted, fmt.Sprintf("%s is the primary of epoch %d", e.o.Node, s.Epoch), fmt.Sprintf("promoted in %v", took.Round(time.Millisecond)), map[string]any{"epoch": s.Epoch})
 	return nil
 }
 
@@ -161,7 +139,7 @@ func (e *Engine) handover(ctx context.Context) {
 	defer cancel()
 	f := e.facts()
 	for _, d := range f.downs {
-		err := poll(ctx, func() (bool, error) {
+		err := act.Poll(ctx, func() (bool, error) {
 			its, err := e.lookAt(ctx, d.address)
 			return err != nil || its.replid == f.replid && its.offset >= f.offset, nil
 		})
@@ -171,14 +149,14 @@ func (e *Engine) handover(ctx context.Context) {
 	}
 }
 
-func (e *Engine) demote(ctx context.Context) error {
+func (e *Engine) demote(ctx context.Context, _ plan.Step) error {
 	if e.empty() {
 		return errors.New("there is no data to demote")
 	}
 	st := e.ledger.State()
-	if !st.Standby && e.process() != nil {
+	if !st.Standby && e.running() {
 		if err := e.stepDown(ctx); err != nil {
-			e.kill()
+			e.sup.Kill(ctx)
 		}
 	}
 	if err := e.ledger.Update(func(st *ledger.State) {
@@ -198,21 +176,21 @@ func (e *Engine) fence(ctx context.Context, s plan.Step) error {
 		return nil // the primary of this very epoch
 	}
 	began := time.Now()
-	if e.process() != nil {
+	if e.running() {
 		err := e.detach(ctx)
 		if refused(err, "LOADING") && e.refresh(ctx) == nil && e.facts().detached() {
 			err = nil // it is only being started, and follows nobody yet
 		}
-		if err != nil && e.process() != nil {
-			e.record(EventForced, fmt.Sprintf("%s did not let go of its stream and was killed", e.o.Node), err.Error(), nil)
-			e.kill()
+		if err != nil && e.running() {
+			e.tell.Record(act.EventForced, fmt.Sprintf("%s did not let go of its stream and was killed", e.o.Node), err.Error(), nil)
+			e.sup.Kill(ctx)
 		}
 	}
 	standby := !e.empty() || e.ledger.State().Copying
 	if err := e.ledger.Update(func(st *ledger.State) { st.Fenced, st.Standby, st.Upstream = true, st.Standby || standby, "" }); err != nil {
 		return err
 	}
-	e.record(EventFenced, fmt.Sprintf("%s takes nothing older than epoch %d", e.o.Node, s.Epoch), "", map[string]any{"took": time.Since(began), "epoch": s.Epoch})
+	e.tell.Record(act.EventFenced, fmt.Sprintf("%s takes nothing older than epoch %d", e.o.Node, s.Epoch), "", map[string]any{"took": time.Since(began), "epoch": s.Epoch})
 	return nil
 }
 
@@ -234,9 +212,9 @@ func (e *Engine) turnTo(ctx context.Context, s plan.Step) error {
 		return err
 	}
 	st := e.ledger.State()
-	if e.process() != nil && st.Upstream != "" && (st.Upstream != s.Upstream || st.Held != s.Epoch) {
+	if e.running() && st.Upstream != "" && (st.Upstream != s.Upstream || st.Held != s.Epoch) {
 		if err := e.detach(ctx); err != nil {
-			e.kill()
+			e.sup.Kill(ctx)
 		}
 	}
 	if err := e.ledger.Update(func(st *ledger.State) { st.Fenced, st.Standby, st.Upstream = false, true, s.Upstream }); err != nil {
@@ -246,16 +224,13 @@ func (e *Engine) turnTo(ctx context.Context, s plan.Step) error {
 }
 
 // checkpoint rewrites the append-only file, so that the next start has little to read.
-func (e *Engine) checkpoint(ctx context.Context) error {
-	if e.process() == nil {
+func (e *Engine) checkpoint(ctx context.Context, _ plan.Step) error {
+	if !e.running() {
 		return act.ErrNotRunning
 	}
 	err := e.command(ctx, "BGREWRITEAOF")
 	if err != nil && !refused(err, "ERR Background append only file rewriting already in progress") {
 		return err
 	}
-	e.mu.Lock()
-	e.saved = time.Now()
-	e.mu.Unlock()
 	return nil
 }

@@ -13,8 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/backstay/backstay/internal/act"
 	"github.com/backstay/backstay/internal/act/ledger"
-	"github.com/backstay/backstay/internal/base/event"
 	"github.com/backstay/backstay/internal/decide/plan"
 )
 
@@ -22,28 +22,30 @@ import (
 type Engine struct {
 	o       Options
 	ledger  *ledger.Ledger
-	changed chan struct{}
+	tell    *act.Teller
 	looking sync.Mutex // one observe command at a time
 	peers   atomic.Pointer[map[string]string]
 
-	mu    sync.Mutex
-	seen  sight
-	err   error     // of the last look
-	at    time.Time // of the last look
-	saved time.Time // of the last Checkpoint step
+	mu   sync.Mutex
+	seen sight
+	err  error     // of the last look
+	at   time.Time // of the last look
 }
 
 // New returns an engine. It does nothing until it is asked or run.
 func New(o Options) *Engine {
-	e := &Engine{o: o.withDefaults(), changed: make(chan struct{}, 1)}
+	e := &Engine{o: o.withDefaults()}
 	e.SetPeers(o.Peers)
+	e.tell = act.NewTeller(o.Service, o.Node, o.Append, e.o.Log)
 	e.ledger = ledger.New(ledger.Options{
-		Node: o.Node, Path: filepath.Join(o.DataDir, "epoch.json"), Log: e.o.Log, Changed: e.notify,
+		Node: o.Node, Path: filepath.Join(o.DataDir, "epoch.json"), Log: e.o.Log, Teller: e.tell,
+		Observe: func(context.Context) (plan.Observation, error) { return e.observation(e.last()), nil },
 		Condition: func() ledger.Condition {
 			s, _ := e.last()
-			return ledger.Condition{Empty: s.Empty, Running: s.running()}
+			return ledger.Condition{Empty: s.Empty, Running: s.running(), Standby: e.ledger.State().Standby}
 		},
 		Abandon: func(ctx context.Context) { _ = e.silence(ctx, plan.Step{Kind: plan.Fence, Mode: plan.Immediate}) }, // its error is told already
+		Steps:   e.steps(),
 	})
 	return e
 }
@@ -57,14 +59,7 @@ func (e *Engine) SetPeers(peers map[string]string) {
 func (e *Engine) peer(node string) string { return (*e.peers.Load())[node] }
 
 // Changed has a value when a look showed something new.
-func (e *Engine) Changed() <-chan struct{} { return e.changed }
-
-func (e *Engine) notify() {
-	select {
-	case e.changed <- struct{}{}:
-	default:
-	}
-}
+func (e *Engine) Changed() <-chan struct{} { return e.tell.Changed() }
 
 func (e *Engine) init() error {
 	for name, words := range map[string][]string{"observe": e.o.Commands.Observe, "promote": e.o.Commands.Promote, "demote": e.o.Commands.Demote, "follow": e.o.Commands.Follow} {
@@ -124,7 +119,7 @@ func (e *Engine) look(ctx context.Context) error {
 	e.seen, e.err, e.at = s, err, began
 	e.mu.Unlock()
 	if was.Role != s.Role || was.running() != s.running() || was.Streaming != s.Streaming || (failed == nil) != (err == nil) {
-		e.notify()
+		e.tell.Notify()
 	}
 	return err
 }
@@ -189,13 +184,6 @@ func (e *Engine) observation(s sight, at time.Time) plan.Observation {
 		o.Upstream = cmp.Or(s.Upstream, st.Upstream)
 	}
 	return o
-}
-
-func (e *Engine) record(kind, message, evidence string, fields map[string]any) {
-	e.o.Log.Info("event", "kind", kind, "message", message, "evidence", evidence)
-	if e.o.Append != nil {
-		e.o.Append(event.Record{Kind: kind, Service: e.o.Service, Member: e.o.Node, Node: e.o.Node, Message: message, Evidence: evidence, Fields: fields})
-	}
 }
 
 var _ interface {

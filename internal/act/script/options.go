@@ -61,10 +61,3 @@ func (o Options) withDefaults() Options {
 	}
 	return o
 }
-
-// Kinds of the engine's records.
-const (
-	EventPromoted = "instance.promoted"
-	EventFenced   = "instance.fenced"
-	EventForced   = "instance.forced" // it was stopped, as it could not be fenced
-)

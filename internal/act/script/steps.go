@@ -21,48 +21,44 @@ func (e *Engine) Do(ctx context.Context, s plan.Step) error {
 			return fmt.Errorf("%s: %w", s, err)
 		}
 	}
-	return e.ledger.Do(ctx, s, func(ctx context.Context, s plan.Step) error {
-		err := e.perform(ctx, s)
-		if seen := e.look(ctx); err == nil && seen != nil && s.Kind != plan.Stop && s.Kind != plan.Fence {
-			err = seen
-		}
-		return err
-	})
+	return e.ledger.Do(ctx, s)
 }
 
-func (e *Engine) perform(ctx context.Context, s plan.Step) error {
-	switch s.Kind {
-	case plan.Create:
-		return e.create(ctx, s)
-	case plan.Promote:
-		return e.promote(ctx, s)
-	case plan.Start:
-		return e.restart(ctx, s)
-	case plan.Stop:
-		return e.stop(ctx, s)
-	case plan.Restart:
-		if err := e.stop(ctx, s); err != nil {
-			return err
-		}
-		return e.restart(ctx, s)
-	case plan.Demote:
-		if err := e.silence(ctx, s); err != nil {
-			return err
-		}
-		return e.ledger.Update(func(st *ledger.State) { st.Standby, st.Upstream = true, "" })
-	case plan.Fence:
-		return e.fence(ctx, s)
-	case plan.Follow:
-		if e.isEmpty() {
-			return errors.New("there is no data that could follow: clone it")
-		}
-		return e.follow(ctx, s, e.o.Commands.Follow, e.o.Timeout)
-	case plan.Clone, plan.Rewind:
-		return e.copy(ctx, s, e.ledger.State())
-	case plan.Checkpoint:
-		return e.checkpoint(ctx, s)
+// steps are the commands for each kind, with a look afterwards.
+func (e *Engine) steps() ledger.Steps {
+	steps := ledger.Steps{
+		plan.Create: e.create, plan.Promote: e.promote, plan.Start: e.restart, plan.Stop: e.stop, plan.Fence: e.fence, plan.Checkpoint: e.checkpoint,
+		plan.Clone: e.copy, plan.Rewind: e.copy,
+		plan.Restart: func(ctx context.Context, s plan.Step) error {
+			if err := e.stop(ctx, s); err != nil {
+				return err
+			}
+			return e.restart(ctx, s)
+		},
+		plan.Demote: func(ctx context.Context, s plan.Step) error {
+			if err := e.silence(ctx, s); err != nil {
+				return err
+			}
+			return e.ledger.Update(func(st *ledger.State) { st.Standby, st.Upstream = true, "" })
+		},
+		plan.Follow: func(ctx context.Context, s plan.Step) error {
+			if e.isEmpty() {
+				return errors.New("there is no data that could follow: clone it")
+			}
+			return e.follow(ctx, s, e.o.Commands.Follow, e.o.Timeout)
+		},
+		plan.SetSync: func(context.Context, plan.Step) error { return nil }, // the ledger refused a set, without one there is nothing to do
 	}
-	return nil // SetSync: the ledger refused a set, without one there is nothing to do
+	for kind, perform := range steps {
+		steps[kind] = func(ctx context.Context, s plan.Step) error {
+			err := perform(ctx, s)
+			if seen := e.look(ctx); err == nil && seen != nil && s.Kind != plan.Stop && s.Kind != plan.Fence {
+				err = seen
+			}
+			return err
+		}
+	}
+	return steps
 }
 
 func (e *Engine) create(ctx context.Context, s plan.Step) error {
@@ -100,7 +96,7 @@ func (e *Engine) promote(ctx context.Context, s plan.Step) error {
 		}
 		return err
 	}
-	e.record(EventPromoted, fmt.Sprintf("%s is the primary of epoch %d", e.o.Node, s.Epoch),
+	e.tell.Record(act.EventPromoted, fmt.Sprintf("%s is the primary of epoch %d", e.o.Node, s.Epoch),
 		fmt.Sprintf("promoted in %v", time.Since(began).Round(time.Millisecond)), map[string]any{"epoch": s.Epoch})
 	return nil
 }
@@ -163,7 +159,7 @@ func (e *Engine) silence(ctx context.Context, s plan.Step) error {
 	if _, stopped := e.run(context.WithoutCancel(ctx), timeout, e.o.Commands.Stop, s); stopped != nil {
 		return errors.Join(err, stopped)
 	}
-	e.record(EventForced, fmt.Sprintf("%s could not be demoted and was stopped", e.o.Node), err.Error(), nil)
+	e.tell.Record(act.EventForced, fmt.Sprintf("%s could not be demoted and was stopped", e.o.Node), err.Error(), nil)
 	return nil
 }
 
@@ -181,7 +177,7 @@ func (e *Engine) fence(ctx context.Context, s plan.Step) error {
 	if err := e.ledger.Update(func(st *ledger.State) { st.Fenced, st.Standby, st.Upstream = true, st.Standby || !empty, "" }); err != nil {
 		return err
 	}
-	e.record(EventFenced, fmt.Sprintf("%s takes nothing older than epoch %d", e.o.Node, s.Epoch), "", map[string]any{"took": time.Since(began), "epoch": s.Epoch})
+	e.tell.Record(act.EventFenced, fmt.Sprintf("%s takes nothing older than epoch %d", e.o.Node, s.Epoch), "", map[string]any{"took": time.Since(began), "epoch": s.Epoch})
 	return nil
 }
 
@@ -201,9 +197,9 @@ func (e *Engine) follow(ctx context.Context, s plan.Step, words []string, timeou
 }
 
 // copy is Clone and Rewind: each by its own command, or by the next simpler one.
-func (e *Engine) copy(ctx context.Context, s plan.Step, st ledger.State) error {
+func (e *Engine) copy(ctx context.Context, s plan.Step) error {
 	c := e.o.Commands
-	if !st.Standby && !e.isEmpty() {
+	if !e.ledger.State().Standby && !e.isEmpty() {
 		if err := e.silence(ctx, s); err != nil {
 			return err
 		}
@@ -227,46 +223,32 @@ func (e *Engine) checkpoint(ctx context.Context, s plan.Step) error {
 	if seen, _ := e.last(); !seen.running() {
 		return act.ErrNotRunning
 	}
-	if len(e.o.Commands.Checkpoint) > 0 {
-		if _, err := e.run(ctx, e.o.Timeout, e.o.Commands.Checkpoint, s); err != nil {
-			return err
-		}
+	if len(e.o.Commands.Checkpoint) == 0 {
+		return nil
 	}
-	e.mu.Lock()
-	e.saved = time.Now()
-	e.mu.Unlock()
-	return nil
+	_, err := e.run(ctx, e.o.Timeout, e.o.Commands.Checkpoint, s)
+	return err
 }
 
-// Done says whether a step's effect is there already, as the last look showed it.
+// Done says whether a step's effect is there already, as a fresh look shows it.
 func (e *Engine) Done(ctx context.Context, s plan.Step) (bool, error) {
-	if err := errors.Join(e.init(), e.ledger.Stale(s)); err != nil {
+	if err := e.init(); err != nil {
 		return false, err
 	}
-	st := e.ledger.State()
-	switch s.Kind {
-	case plan.Fence:
-		return st.Held == s.Epoch && (st.Fenced || st.Reigns(s.Epoch)), nil
-	case plan.Checkpoint:
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		return time.Since(e.saved) < 30*time.Second, nil
+	if s.Kind != plan.Fence && s.Kind != plan.Checkpoint {
+		if err := e.look(ctx); err != nil {
+			return false, err
+		}
 	}
-	if err := e.look(ctx); err != nil {
-		return false, err
-	}
+	done, err := e.ledger.Done(ctx, s)
 	o := e.observation(e.last())
 	switch s.Kind {
 	case plan.Stop:
-		return !o.Running || len(e.o.Commands.Stop) == 0 && !o.Writable, nil
+		done = err == nil && (done || len(e.o.Commands.Stop) == 0 && !o.Writable)
 	case plan.Demote:
-		return st.Standby && o.Running && !o.Writable, nil
-	case plan.Start, plan.Restart:
-		return o.Running && (st.Standby || o.Role == plan.Primary), nil
+		done = done && !o.Writable
 	case plan.Create, plan.Promote:
-		return o.Role == plan.Primary && o.Writable && st.Reigns(s.Epoch), nil
-	case plan.SetSync:
-		return o.Role == plan.Primary && s.Quorum == 0, nil
+		done = done && o.Writable
 	}
-	return st.Held == s.Epoch && o.Role == plan.Standby && o.Upstream == s.Upstream && o.Streaming, nil
+	return done, err
 }

@@ -1,7 +1,4 @@
-// Package postmaster finds, identifies and ends the server process of one PostgreSQL data directory. It never touches a
-// process that it cannot prove to be that one: pids are used again, so a process is its pid together with its start
-// time, and a postmaster works inside its data directory.
-package postmaster
+package daemon
 
 import (
 	"bytes"
@@ -17,47 +14,46 @@ import (
 	"time"
 )
 
-// ErrNone says that no postmaster runs on the data directory.
-var ErrNone = errors.New("no postmaster runs on the data directory")
+// ErrNone says that no server runs on the data directory.
+var ErrNone = errors.New("no server runs on the data directory")
 
-// Status is what a postmaster says of itself in its lock file.
-type Status string
+// pidFiles are where servers leave their pid in their data directory: PostgreSQL and Redis.
+var pidFiles = []string{"postmaster.pid", "redis.pid"}
 
-// Statuses.
-const (
-	Starting Status = "starting"
-	Standby  Status = "standby" // recovers, and does not answer yet
-	Ready    Status = "ready"   // answers
-	Stopping Status = "stopping"
-)
-
-// A Process is a postmaster: a pid, and when the process with that pid began, in clock ticks since boot.
+// A Process is a server: a pid, when the process with that pid began, in clock ticks since boot, and its data directory.
 type Process struct {
 	PID     int
 	Started uint64
-	DataDir string
+	Dir     string
 }
 
-// Find returns the postmaster of a data directory; ErrNone where the lock file is missing or stale.
-func Find(dataDir string) (Process, error) {
-	lines, err := lockFile(dataDir)
-	if err != nil {
-		return Process{}, err
+// Find returns the server of a data directory; ErrNone where its pid file is missing or stale.
+func Find(dir string) (Process, error) {
+	for _, name := range pidFiles {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return Process{}, err
+		}
+		first, _, _ := strings.Cut(string(text), "\n")
+		pid, err := strconv.Atoi(strings.TrimSpace(first))
+		if err != nil || pid <= 1 {
+			return Process{}, fmt.Errorf("%s/%s names no process: %w", dir, name, ErrNone)
+		}
+		return Identify(pid, dir)
 	}
-	pid, err := strconv.Atoi(lines[0])
-	if err != nil || pid <= 1 {
-		return Process{}, fmt.Errorf("%s/postmaster.pid names no process: %w", dataDir, ErrNone)
-	}
-	return Identify(pid, dataDir)
+	return Process{}, ErrNone
 }
 
-// Identify returns the process with this pid if it is a postmaster of the data directory, else ErrNone.
-func Identify(pid int, dataDir string) (Process, error) {
+// Identify returns the process with this pid if it works in the data directory, else ErrNone.
+func Identify(pid int, dir string) (Process, error) {
 	started, ok := startOf(pid)
-	if !ok || !worksIn(pid, dataDir) {
+	if !ok || !worksIn(pid, dir) {
 		return Process{}, fmt.Errorf("process %d: %w", pid, ErrNone)
 	}
-	return Process{PID: pid, Started: started, DataDir: dataDir}, nil
+	return Process{PID: pid, Started: started, Dir: dir}, nil
 }
 
 // Alive says whether the process still exists (a zombie does not).
@@ -73,28 +69,18 @@ func (p Process) frozen() bool {
 	return err == nil && end >= 0 && len(text) > end+2 && text[end+2] == 'T'
 }
 
-// Status reads what the postmaster says of itself; empty where it has not said anything yet.
-func (p Process) Status() Status {
-	lines, err := lockFile(p.DataDir)
-	if err != nil || len(lines) < 8 || lines[0] != strconv.Itoa(p.PID) {
-		return ""
-	}
-	return Status(lines[7])
-}
-
 // Signal sends a signal to the process if it is still the same one; os.ErrProcessDone where it is not.
 func (p Process) Signal(s syscall.Signal) error {
 	if !p.Alive() {
 		return os.ErrProcessDone
 	}
 	if err := syscall.Kill(p.PID, s); err != nil {
-		return fmt.Errorf("signal %v to postmaster %d: %w", s, p.PID, err)
+		return fmt.Errorf("signal %v to process %d: %w", s, p.PID, err)
 	}
 	return nil
 }
 
-// Stop ends the postmaster and everything that it started: with the signal first (SIGINT is PostgreSQL's fast stop,
-// SIGQUIT its immediate one), with SIGKILL where that has not worked within the patience or ctx ends. It returns when all
+// Stop ends the server and everything that it started: with the signal first, with SIGKILL where that has not worked within the patience or ctx ends. It returns when all
 // of them are gone, and says whether force was needed.
 func (p Process) Stop(ctx context.Context, first syscall.Signal, patience time.Duration) (forced bool) {
 	children := p.children()
@@ -115,8 +101,8 @@ func (p Process) Stop(ctx context.Context, first syscall.Signal, patience time.D
 		_ = p.Signal(syscall.SIGKILL)
 		forced = true
 	}
-	// Children see the death of their postmaster and end, unless they are stopped or stuck. One that lives on keeps the
-	// shared memory, and a new postmaster would refuse to start; worse, it may still finish a commit.
+	// PostgreSQL's children see the death of their postmaster and end, unless they are stopped or stuck. One that lives on
+	// keeps the shared memory, and a new postmaster would refuse to start; worse, it may still finish a commit.
 	if forced {
 		for _, c := range children {
 			_ = c.Signal(syscall.SIGKILL)
@@ -152,7 +138,7 @@ func (p Process) await(ctx context.Context, ok func() bool) bool {
 	return true
 }
 
-// children lists the processes that the postmaster started and that work in its data directory.
+// children lists the processes that the server started and that work in its data directory.
 func (p Process) children() []Process {
 	if !p.Alive() {
 		return nil
@@ -167,29 +153,11 @@ func (p Process) children() []Process {
 		if err != nil {
 			continue
 		}
-		if c, err := Identify(pid, p.DataDir); err == nil {
+		if c, err := Identify(pid, p.Dir); err == nil {
 			found = append(found, c)
 		}
 	}
 	return found
-}
-
-func lockFile(dataDir string) ([]string, error) {
-	text, err := os.ReadFile(filepath.Join(dataDir, "postmaster.pid"))
-	if errors.Is(err, fs.ErrNotExist) { // the same goes for a Redis that works in its folder
-		text, err = os.ReadFile(filepath.Join(dataDir, "redis.pid"))
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, ErrNone
-	}
-	if err != nil {
-		return nil, err
-	}
-	lines := strings.Split(string(text), "\n")
-	for i := range lines {
-		lines[i] = strings.TrimSpace(lines[i])
-	}
-	return lines, nil
 }
 
 // startOf returns when a process began, field 22 of proc(5)'s stat; false where there is none or it is a zombie.
@@ -207,11 +175,11 @@ func startOf(pid int) (uint64, bool) {
 	return started, err == nil
 }
 
-func worksIn(pid int, dataDir string) bool {
+func worksIn(pid int, path string) bool {
 	cwd, err := os.Stat(fmt.Sprintf("/proc/%d/cwd", pid))
 	if err != nil {
 		return false
 	}
-	dir, err := os.Stat(dataDir)
+	dir, err := os.Stat(path)
 	return err == nil && os.SameFile(cwd, dir)
 }

@@ -1,9 +1,9 @@
 // Package guard is a small process beside the node: it stops the database where the node process dies or hangs, so that
 // a primary never outlives the authority that its node had. The node tells it over a pipe for how long from now all is
-// well; when that time is over, or the pipe closes without a word, it ends the postmaster of one data directory: at
+// well; when that time is over, or the pipe closes without a word, it ends the server of one data directory: at
 // once, then by force.
 //
-// It decides nothing else, keeps nothing on disk, and touches no process that it cannot prove to be that postmaster.
+// It decides nothing else, keeps nothing on disk, and touches no process that it cannot prove to be that server.
 package guard
 
 import (
@@ -19,7 +19,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/backstay/backstay/internal/act/postgres/postmaster"
+	"github.com/backstay/backstay/internal/act/daemon"
 )
 
 // Words of the pipe, one a line. Behind keep stands until when, in milliseconds since the machine started: a line that was
@@ -35,7 +35,7 @@ type Options struct {
 	DataDir string
 	// Command, where set, is run instead: it stops an instance that the guard cannot know, and is run again where it fails.
 	Command []string
-	// Patience is how long the postmaster may take to end at once before it is killed; 1 s where zero.
+	// Patience is how long the server may take to end at once before it is killed; 1 s where zero.
 	Patience time.Duration
 	// Orders is the pipe from the node; Answers, where set, gets a line "ready" at the beginning and one for each stop.
 	Orders  io.Reader
@@ -44,7 +44,7 @@ type Options struct {
 }
 
 // Run is the guard process. It returns when the pipe is closed or ctx ends, after it did its work: only a release just
-// before lets the postmaster live on.
+// before lets the server live on.
 func Run(ctx context.Context, o Options) error {
 	if o.Patience == 0 {
 		o.Patience = time.Second
@@ -109,7 +109,7 @@ func listen(r io.Reader, orders chan<- order, done <-chan struct{}) error {
 type guard struct {
 	Options
 	armed bool
-	known *postmaster.Process // as it was while all was well
+	known *daemon.Process // as it was while all was well
 }
 
 func (g *guard) watch(ctx context.Context, orders <-chan order, ended <-chan error) error {
@@ -145,18 +145,18 @@ func (g *guard) watch(ctx context.Context, orders <-chan order, ended <-chan err
 	}
 }
 
-// learn remembers the postmaster, so that it is found even where its lock file is removed later.
+// learn remembers the server, so that it is found even where its pid file is removed later.
 func (g *guard) learn() {
 	if g.known != nil && g.known.Alive() {
 		return
 	}
 	g.known = nil
-	if p, err := postmaster.Find(g.DataDir); err == nil {
+	if p, err := daemon.Find(g.DataDir); err == nil {
 		g.known = &p
 	}
 }
 
-// stop ends the postmaster that was known, and another one that runs on the data now.
+// stop ends the server that was known, and another one that runs on the data now.
 func (g *guard) stop(why string) {
 	began := time.Now()
 	if len(g.Command) > 0 {
@@ -167,7 +167,7 @@ func (g *guard) stop(why string) {
 	for g.known != nil {
 		p := *g.known
 		forced := p.Stop(context.Background(), syscall.SIGQUIT, g.Patience)
-		g.Log.Warn("the postmaster was stopped", "why", why, "pid", p.PID, "forced", forced, "took", time.Since(began))
+		g.Log.Warn("the server was stopped", "why", why, "pid", p.PID, "forced", forced, "took", time.Since(began))
 		g.say(fmt.Sprintf("stopped %d: %s", p.PID, why))
 		if p.Alive() {
 			return // not even SIGKILL ended it: it sleeps in the kernel, and cannot answer anybody

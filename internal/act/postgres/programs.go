@@ -5,70 +5,23 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/backstay/backstay/internal/act"
 )
 
-// An account is the user of the operating system under which PostgreSQL runs; it refuses to run as root.
-type account struct {
-	name     string
-	uid, gid int
-	switched bool // it is another than our own
-}
-
-func lookAccount(name string) (account, error) {
-	if os.Geteuid() != 0 {
-		me, err := user.Current()
-		if err != nil {
-			return account{}, fmt.Errorf("who are we? %w", err)
-		}
-		return account{name: me.Username, uid: os.Geteuid(), gid: os.Getegid()}, nil
-	}
-	u, err := user.Lookup(name)
-	if err != nil {
-		return account{}, fmt.Errorf("PostgreSQL must not run as root, and there is no user %q: make one or name another as os_user: %w", name, err)
-	}
-	uid, err1 := strconv.Atoi(u.Uid)
-	gid, err2 := strconv.Atoi(u.Gid)
-	if err := errors.Join(err1, err2); err != nil {
-		return account{}, err
-	}
-	if uid == 0 {
-		return account{}, fmt.Errorf("os_user %q is root, as whom PostgreSQL does not run: name another", name)
-	}
-	return account{name: u.Username, uid: uid, gid: gid, switched: true}, nil
-}
-
-func (a account) own(path string) error {
-	if !a.switched {
-		return nil
-	}
-	return os.Lchown(path, a.uid, a.gid)
-}
-
-// directory makes a directory that only the account can use.
-func (a account) directory(path string) error {
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		return err
-	}
-	return a.own(path)
-}
-
-// command prepares a program of PostgreSQL's to run as the account, in a group of its own so that a terminal's signals
-// do not reach it.
-func (a account) command(ctx context.Context, path string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, path, args...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if a.switched {
-		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(a.uid), Gid: uint32(a.gid)}
-	}
+// command prepares one of PostgreSQL's programs, free of what the node's environment says of PostgreSQL and languages.
+func (e *Engine) command(ctx context.Context, program string, args ...string) *exec.Cmd {
+	e.mu.Lock()
+	acc, path := e.acc, filepath.Join(e.bin, program)
+	e.mu.Unlock()
+	cmd := acc.Command(ctx, path, args...)
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool {
 		return strings.HasPrefix(v, "PG") || strings.HasPrefix(v, "LC_") || strings.HasPrefix(v, "LANG")
 	}), "LC_ALL=C", "HOME=/nonexistent")
@@ -151,7 +104,4 @@ func lastLines(text string, n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "; ")
 }
 
-func exists(path string) bool {
-	_, err := os.Lstat(path)
-	return !errors.Is(err, fs.ErrNotExist)
-}
+func exists(path string) bool { return act.Exists(path) }

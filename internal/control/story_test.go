@@ -151,3 +151,32 @@ func (s *sim) heal() {
 		}
 	}
 }
+
+// A standby that streams is one to take over from the first moment on: an asynchronous service does not wait until it is
+// recorded.
+func TestAnAsynchronousPrimaryDiesBeforeItsStandbysAreRecorded(t *testing.T) {
+	tale(t, fast(failover.MaxPerformance), 3, 0, func(s *sim) {
+		streams := func(n, from string) bool {
+			o, err := s.nodes[n].engine.Observe(s.ctx)
+			return err == nil && o.Streaming && o.Upstream == from && o.Applied > 0
+		}
+		p := ""
+		for p == "" || !streams(s.other(p), p) {
+			time.Sleep(time.Millisecond)
+			p = s.primary()
+		}
+		s.nodes[p].kill(false)
+		s.logf("---- %s was killed with the line %v", p, s.nodes[s.other(p)].ctl().State("db").InLine)
+		began := time.Now()
+		for now := p; now == p || now == ""; now = s.primary() {
+			time.Sleep(100 * time.Millisecond)
+			if time.Since(began) > patient {
+				text, _ := s.nodes[s.other(p)].ctl().Explain("db")
+				s.fail("nobody took over from %s:\n%s", p, text)
+				return
+			}
+		}
+		s.nodes[p].start()
+		s.settle(patient)
+	})
+}

@@ -152,8 +152,11 @@ func (a *advance) revoke() bool {
 	}
 	a.note(NoteRevoked, a.s.Primary, "Epoch %d of %s is over, %d begins", a.s.Epoch, a.s.Service, l.Epoch)
 	a.s.Epoch, a.s.Primary, a.s.Elected = l.Epoch, "", ""
-	if a.p.Kind == PlanCreate {
+	switch a.p.Kind {
+	case PlanCreate:
 		a.s.Elected = a.p.Target
+	case PlanFailover: // who was aligned when the plan was made, and has followed nobody else since
+		a.s.InLine = join(a.s.InLine, a.p.InLine)
 	}
 	for i := range a.p.Tasks {
 		if t := &a.p.Tasks[i]; t.Group > a.p.Group {

@@ -71,6 +71,14 @@ var scenes = []struct {
 		v.Service.Protection, v.State.Sync, v.Lease.Free = MaxPerformance, Guarantee{}, true
 		return v
 	}},
+	{"asynchronous-not-recorded", func() View { // a new service whose standbys stream, and nobody has written that down
+		v := healthy().gone("a")
+		v.Service.Protection, v.State.Sync, v.State.InLine, v.Lease.Free = MaxPerformance, Guarantee{}, nil, true
+		for _, n := range []string{"b", "c"} {
+			v.on(n, func(n *Node) { n.Report.Observation.Applied = 5000 })
+		}
+		return v
+	}},
 	{"held-down", func() View { v := healthy().gone("a"); v.State.Failovers, v.EpochAge = 1, 4*time.Second; return v }},
 	{"all-nofailover", func() View {
 		v := healthy().gone("a")

@@ -52,7 +52,7 @@ func revokeWhy(f *facts, mode string) string {
 
 // involved says whether a member can confirm writes, or be elected.
 func (f *facts) involved(node string) bool {
-	if node == f.s.Last || slices.Contains(f.s.InLine, node) || slices.Contains(f.s.Sync.Names, node) || f.isForced() {
+	if node == f.s.Last || slices.Contains(f.s.InLine, node) || slices.Contains(f.s.Sync.Names, node) || f.isForced() || f.v.aligned(node) {
 		return true
 	}
 	return slices.ContainsFunc(f.s.Before, func(g Guarantee) bool { return slices.Contains(g.Names, node) })
@@ -69,7 +69,14 @@ func failoverPlan(f *facts) *Progress {
 		}
 	}
 	b.takeover(f, mode)
-	return &Progress{Kind: PlanFailover, From: f.s.Last, Tasks: b.tasks, Voters: f.voters}
+	p := &Progress{Kind: PlanFailover, From: f.s.Last, Tasks: b.tasks, Voters: f.voters}
+	for _, m := range f.v.Service.Members {
+		if f.v.aligned(m.Node) {
+			p.InLine = append(p.InLine, m.Node)
+		}
+	}
+	slices.Sort(p.InLine)
+	return p
 }
 
 // againPlan replaces a plan that cannot be finished: a new epoch, a new election.

@@ -85,6 +85,7 @@ func wild(rng *rand.Rand) View {
 			r.Epoch = s.Epoch - uint64(rng.IntN(2))
 			o.Running, o.Empty, o.Streaming, o.Epoch = !yes(4), yes(10), !yes(3), s.Epoch-uint64(rng.IntN(2))
 			o.Position = 5000 - uint64(rng.IntN(300))
+			o.Applied = o.Position
 			if o.Role = plan.Standby; name == s.Primary && !yes(6) {
 				o.Role = plan.Primary
 			}

@@ -104,7 +104,7 @@ type Progress struct {
 	Group    int    `json:"group"` // whose turn it is
 	// Next is the guarantee that the plan is to bring; of a failover it is known from the election on.
 	Next    Guarantee            `json:"next"`
-	InLine  []string             `json:"in_line,omitempty"` // from the election on
+	InLine  []string             `json:"in_line,omitempty"` // from the election on; before, who joins the line with the revocation
 	Created time.Time            `json:"created,omitzero"`
 	Times   map[string]time.Time `json:"times,omitempty"` // of the proof
 	Voters  []string             `json:"voters,omitempty"`

@@ -186,11 +186,21 @@ func (v View) able(name string) bool {
 	return v.State == nil || v.State.SystemID == "" || r.Observation.SystemID == "" || r.Observation.SystemID == v.State.SystemID
 }
 
+// aligned says whether a member's data is a beginning of the last primary's although that was not recorded yet, by its own
+// word: it follows that primary at its epoch, and has replayed some of it. Where replication is asynchronous that is as
+// good as being in line: no guarantee counts on who else is.
+func (v View) aligned(name string) bool {
+	r, s := v.Nodes[name].Report, v.State
+	o := r.Observation
+	return v.Service.Protection == MaxPerformance && s.Last != "" && name != s.Last && r.Observed && !o.Empty &&
+		o.Upstream == s.Last && o.Epoch == s.Epoch && o.Applied > 0 && s.SystemID != "" && o.SystemID == s.SystemID
+}
+
 // reachable lists the members that could be fenced now: in line, or the last primary itself.
 func (v View) reachable() []string {
 	var names []string
 	for _, m := range v.Service.Members {
-		if (m.Node == v.State.Last || slices.Contains(v.State.InLine, m.Node)) && v.able(m.Node) {
+		if (m.Node == v.State.Last || slices.Contains(v.State.InLine, m.Node) || v.aligned(m.Node)) && v.able(m.Node) {
 			names = append(names, m.Node)
 		}
 	}

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"go.etcd.io/etcd/server/v3/storage/wal"
 
 	"github.com/backstay/backstay/internal/base/event"
 )
@@ -23,8 +25,12 @@ const (
 	longestRestartPause = time.Minute
 )
 
-// errFailed marks the end of a member that was running and may be started again.
-var errFailed = errors.New("this node's member of the store failed")
+// errFailed marks the end of a member that was running and may be started again; errFatal is a start that etcd gave up in
+// the middle.
+var (
+	errFailed = errors.New("this node's member of the store failed")
+	errFatal  = errors.New("etcd cannot start")
+)
 
 // runEmbedded runs the member until ctx ends, it is removed, or must not run. A member that failed (its disk was full,
 // say) starts again after a while: the node has services that may do well without it meanwhile.
@@ -75,11 +81,34 @@ func (c *Cluster) rest(ctx context.Context, closed <-chan struct{}, pause time.D
 		<-ctx.Done()
 		return nil
 	}
-	select {
-	case <-time.After(pause):
-	case <-ctx.Done():
+	for told := false; ; told = true {
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil
+		}
+		lack := c.lacksRoom()
+		if lack == "" {
+			return nil
+		}
+		if !told {
+			c.tell(event.ClusterFailed, lack+": this node's member of the store starts again when there is room.")
+		}
 	}
-	return nil
+}
+
+// lacksRoom says so where the disk has no room for what etcd sets aside when it starts: the rest of its segment of log and
+// the next one. Without it the start fails, and cannot be tried again within the process.
+func (c *Cluster) lacksRoom() string {
+	need := uint64(2 * wal.SegmentSizeBytes)
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(c.o.Dir, &fs); err != nil {
+		return ""
+	}
+	if free := fs.Bavail * uint64(fs.Bsize); free < need {
+		return fmt.Sprintf("The disk is full: %d of %d MiB are free for %s", free>>20, need>>20, c.o.Dir)
+	}
+	return ""
 }
 
 // runMember runs etcd once. After errFailed it may not be closed yet. What does not start at first is for people to
@@ -97,9 +126,11 @@ func (c *Cluster) runMember(ctx context.Context, again bool) (closed chan struct
 	if id, err = c.prepare(ctx, id, config); err != nil {
 		return closed, err
 	}
-	e, err := embed.StartEtcd(config)
+	e, err := c.begin(config)
 	if err != nil && again {
-		close(closed)
+		if !errors.Is(err, errFatal) { // then it is not closed, nor will be
+			close(closed)
+		}
 		return closed, fmt.Errorf("%w: it does not start again: %w", errFailed, err)
 	}
 	if err != nil {
@@ -116,6 +147,30 @@ func (c *Cluster) runMember(ctx context.Context, again bool) (closed chan struct
 	case <-time.After(closeTime):
 		return closed, errors.Join(err, errors.New("this node's member of the store does not stop; the process must end"))
 	}
+}
+
+// begin starts etcd. A fatal message ends the goroutine in which it is said, and files stay open and locked: this one has
+// nothing else to do.
+func (c *Cluster) begin(config *embed.Config) (e *embed.Etcd, err error) {
+	select {
+	case <-c.failures: // of the run before
+	default:
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		err = errFatal
+		e, err = embed.StartEtcd(config)
+	}()
+	<-done
+	if errors.Is(err, errFatal) {
+		select {
+		case reason := <-c.failures:
+			err = fmt.Errorf("%w: %s", errFatal, reason)
+		default:
+		}
+	}
+	return e, err
 }
 
 // prepare decides how the member begins: again, as the founder, or by joining. It writes down what it is about to be
@@ -155,10 +210,6 @@ func (c *Cluster) found(ctx context.Context, id identity, cfg *embed.Config) (id
 
 // attend waits for the member to be one, serves, and waits for the end.
 func (c *Cluster) attend(ctx context.Context, e *embed.Etcd, id identity) error {
-	select {
-	case <-c.failures: // of the run before
-	default:
-	}
 	work, cancel := context.WithCancel(ctx)
 	var working sync.WaitGroup
 	defer working.Wait()

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -102,6 +103,45 @@ func TestThreeMembersThroughTheirLives(t *testing.T) {
 	}
 	c.up()
 	a.mustPut("k", "4")
+}
+
+// What etcd finds fatal while it starts must not end the node: it has services, and the others' store.
+func TestAMemberThatCannotStartAgain(t *testing.T) {
+	t.Parallel()
+	k := newKit(t, "lan-fast")
+	a, b, _ := k.three()
+	a.mustPut("k", "1")
+	logs, err := filepath.Glob(filepath.Join(a.Dir, "etcd", "member", "wal", "*.wal"))
+	if err != nil || len(logs) == 0 {
+		t.Fatal("the member has no log: ", err)
+	}
+	locked := make(chan error)
+	for _, path := range logs { // whoever else has the log makes etcd give up in the middle of its start
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		go func() { // waits until etcd lets go
+			const setLockWait = 38 // F_OFD_SETLKW
+			locked <- syscall.FcntlFlock(f.Fd(), setLockWait, &syscall.Flock_t{Type: syscall.F_WRLCK})
+		}()
+	}
+	a.Fail("no space left on device")
+	for range logs {
+		if err := <-locked; err != nil {
+			t.Fatal(err)
+		}
+	}
+	for !a.heard("does not start again: etcd cannot start") {
+		select {
+		case err := <-a.ended:
+			t.Fatal("the node's part of the store ended: ", err)
+		case <-time.After(time.Millisecond):
+		}
+	}
+	b.mustPut("k", "2")
+	a.mustGet("k", "2")
 }
 
 func TestLeaveReplaceAndTombstones(t *testing.T) {

@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -108,6 +110,13 @@ func (m *machine) told(kind string) bool {
 		}
 	}
 	return false
+}
+
+// heard says whether something was told in these words.
+func (m *machine) heard(words string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.ContainsFunc(m.events, func(r event.Record) bool { return strings.Contains(r.Message, words) })
 }
 
 func freePort(t testing.TB, ip string) string {

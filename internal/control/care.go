@@ -17,6 +17,7 @@ type caring struct {
 	failed int       // steps in a row
 	tries  int       // since the instance was last well
 	cause  string    // why the last one failed
+	wish   string    // that was fulfilled last, which may not be out of the record yet
 }
 
 // careRest is the longest rest between steps that fail.
@@ -29,7 +30,7 @@ func (u *unit) care(v failover.View) {
 		return
 	}
 	if o := u.observation; h.job == nil && u.observed && o.Running && (o.Streaming || o.Role == plan.Primary) {
-		*c = caring{rest: c.rest}
+		*c = caring{rest: c.rest, wish: c.wish}
 	}
 	d := failover.Care(v)
 	if d.Verdict != failover.Act {
@@ -42,19 +43,27 @@ func (u *unit) care(v failover.View) {
 	if h.job != nil || h.next != nil || u.now.Before(c.rest) || u.granting {
 		return
 	}
+	wish := ""
+	if w := u.state.Wish; w != nil && (d.Rule == failover.CareReinit || d.Rule == failover.CareRestart) {
+		if wish = w.ID; wish == c.wish { // the store did not take it
+			c.rest = time.Now().Add(u.svc.Heartbeat)
+			u.fulfilled(wish)
+			return
+		}
+	}
 	if c.failed == 0 {
 		u.tell(eventCare, u.c.o.Self, s.String(), d.Evidence, s.Epoch)
 	}
-	anew := d.Rule == failover.CareReinit
-	u.use(job{urgency: urgencyCare, step: s, anew: anew, after: func(out outcome) {
+	u.use(job{urgency: urgencyCare, step: s, anew: wish != "", after: func(out outcome) {
 		c.tries++
 		if out.err != nil {
 			u.careFailed(s, out.err)
 			return
 		}
 		c.rest, c.failed, c.cause = time.Now().Add(u.svc.Heartbeat), 0, "" // until the effect is seen
-		if anew && u.state.Wish != nil {
-			u.fulfilled(u.state.Wish.ID)
+		if wish != "" {
+			c.wish = wish
+			u.fulfilled(wish)
 		}
 	}})
 }

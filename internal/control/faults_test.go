@@ -148,8 +148,11 @@ func (f *faults) wish() {
 	if f.rng.IntN(2) == 0 {
 		w.To = f.member()
 	}
-	if f.rng.IntN(4) == 0 {
+	switch f.rng.IntN(6) {
+	case 0:
 		w.Kind, w.To = failover.WishReinit, f.member()
+	case 1:
+		w.Kind, w.To = failover.WishRestart, f.member()
 	}
 	s.logf("---- %s is asked for: %s to %q", by, w.Kind, w.To)
 	s.parts.Go(func() { _ = s.nodes[by].ctl().Wish(s.ctx, "db", w) })

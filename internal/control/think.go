@@ -161,7 +161,7 @@ func (u *unit) decide(v failover.View) {
 	u.toldRule = ""
 }
 
-// fulfilled ends a wish for new data.
+// fulfilled ends a wish that this node has seen to.
 func (u *unit) fulfilled(id string) {
 	u.granting = true
 	u.beside(func(ctx context.Context) func() {

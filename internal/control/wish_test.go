@@ -98,6 +98,50 @@ func TestMemberIsMadeAnew(t *testing.T) {
 	})
 }
 
+// started is when a member's instance was started.
+func (s *sim) started(node string) time.Time {
+	v, err := s.nodes[node].ctl().View("db")
+	if err != nil {
+		s.fail("view of %s: %v", node, err)
+	}
+	return v.Nodes[node].Report.Observation.Started
+}
+
+// TestRestart: a standby is started again where it is, a primary once another has taken over, and a primary that nobody could
+// replace in place; nobody's word that it does not run leads to a failover.
+func TestRestart(t *testing.T) {
+	tale(t, fast(failover.MaxAvailability), 3, 0, func(s *sim) {
+		underLoad(s)
+		p := s.primary()
+		standby := map[string]string{"a": "b", "b": "c", "c": "a"}[p]
+		for _, who := range []string{standby, p} {
+			before := s.started(who)
+			s.wish(failover.Wish{Kind: failover.WishRestart, To: who})
+			s.settle(patient)
+			if st := s.state(); st.Wish != nil || st.Failovers != 0 || (st.Primary == p) != (who == standby) {
+				s.fail("after the restart of %s: primary %q (it was %s), wish %v, %d failovers", who, st.Primary, p, st.Wish, st.Failovers)
+			}
+			if now := s.started(who); !now.After(before) {
+				s.fail("%s was started %v, before %v", who, now, before)
+			}
+		}
+		s.wish(failover.Wish{Kind: failover.WishRestart, To: "x"})
+		time.Sleep(time.Second)
+		if st := s.state(); st.Wish != nil || st.Plan != nil {
+			s.fail("an instance of nobody is restarted: %+v", st)
+		}
+	})
+	tale(t, fast(failover.MaxAvailability), 1, 2, func(s *sim) {
+		underLoad(s)
+		epoch, before := s.state().Epoch, s.started("a")
+		s.wish(failover.Wish{Kind: failover.WishRestart, To: "a"})
+		s.settle(patient)
+		if st := s.state(); st.Wish != nil || st.Primary != "a" || st.Epoch != epoch || !s.started("a").After(before) {
+			s.fail("the only instance: primary %q at epoch %d (before %d), wish %v", st.Primary, st.Epoch, epoch, st.Wish)
+		}
+	})
+}
+
 func TestFailoverLeavesAProof(t *testing.T) {
 	tale(t, fast(failover.MaxProtection), 2, 1, func(s *sim) {
 		underLoad(s)

@@ -25,8 +25,9 @@ type engine interface {
 // instance is one database, or whatever a service's engine runs, on this node, with the process that guards it.
 type instance struct {
 	engine
-	guard   *guard.Holder
-	secrets []string // files with passwords that nobody gave: the nodes agree on them
+	guard     *guard.Holder
+	superuser string   // file with the password of PostgreSQL's superuser
+	secrets   []string // files with passwords that nobody gave: the nodes agree on them
 }
 
 // place is where a service's instance is to be on this node.
@@ -69,6 +70,7 @@ func (s *stateful) postgres(at place, p *config.Postgres) *instance {
 		passwords = postgres.Passwords{Superuser: s.secret(name, "superuser"), Replication: s.secret(name, "replication"), Rewind: s.secret(name, "rewind")}
 		i.secrets = []string{passwords.Superuser, passwords.Replication, passwords.Rewind}
 	}
+	i.superuser = passwords.Superuser
 	e := postgres.New(postgres.Options{
 		Node: n.self.Name, Service: name, DataDir: at.data, DataPath: p.Adopt, BinDir: p.Programs, OSUser: p.User,
 		Listen: n.self.Address, Port: p.Port, Peers: at.peers, Parameters: p.Parameters, HBA: p.HBA, Passwords: passwords,

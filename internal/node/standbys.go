@@ -2,6 +2,7 @@ package node
 
 import (
 	"cmp"
+	"strings"
 	"time"
 
 	"github.com/backstay/backstay/internal/base/config"
@@ -132,18 +133,21 @@ func (n *Node) tellReaders(pool string, members []api.MemberStatus) {
 	}
 }
 
-// instances is what was heard of the instances of a service. The caller holds the mutex.
-func (n *Node) instances(service string) []api.InstanceStatus {
+// instances is what was heard of the instances of a service, and what an operator asked for. The caller holds the mutex.
+func (n *Node) instances(service string) (out []api.InstanceStatus, asked string) {
 	v, err := n.stateful.control.View(service)
 	if err != nil {
-		return nil
+		return nil, ""
 	}
-	var out []api.InstanceStatus
+	if v.State != nil && v.State.Wish != nil {
+		asked = strings.TrimSpace(v.State.Wish.Kind + " " + v.State.Wish.To)
+	}
 	for _, m := range v.Service.Members {
 		heard := v.Nodes[m.Node]
 		o := heard.Report.Observation
 		i := api.InstanceStatus{Node: m.Node, Address: m.Address, Role: "unknown"}
 		if heard.Heard && heard.Report.Observed {
+			i.Started = o.Started
 			i.Role, i.Epoch, i.Upstream, i.Streaming = string(o.Role), o.Epoch, o.Upstream, o.Streaming
 			i.PendingRestart, i.Problem = o.PendingRestart, cmp.Or(o.Problem, heard.Report.Trouble)
 		}
@@ -155,5 +159,5 @@ func (n *Node) instances(service string) []api.InstanceStatus {
 		}
 		out = append(out, i)
 	}
-	return out
+	return out, asked
 }

@@ -36,7 +36,7 @@ func (n *Node) Status(context.Context) (api.Status, error) {
 		case s.Standbys != nil:
 			n.tellReaders(s.Name, service.Members)
 		case s.Config.Engine != nil && n.stateful != nil:
-			service.Instances = n.instances(s.Name)
+			service.Instances, service.Asked = n.instances(s.Name)
 		}
 		out.Services = append(out.Services, service)
 	}

@@ -163,9 +163,9 @@ func (x *trio) command(name string, args ...string) string {
 	return string(out)
 }
 
-// on runs a command against a node.
+// on runs a command against a node. The flag comes first: what stands behind -- is another program's.
 func (x *trio) on(name string, args ...string) (string, error) {
-	out, err := exec.Command(binary, append(args, "--socket", x.nodes[name].socket)...).CombinedOutput()
+	out, err := exec.Command(binary, append([]string{"--socket", x.nodes[name].socket}, args...)...).CombinedOutput()
 	return string(out), err
 }
 

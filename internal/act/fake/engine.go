@@ -80,6 +80,9 @@ func (e *Engine) Observe(context.Context) (plan.Observation, error) {
 		Node: in.node, Time: now, Running: in.running, Role: in.role(), Writable: in.writable(), Empty: in.origin == "",
 		SystemID: in.origin, Timeline: in.timeline, Position: in.position(), Epoch: in.held, Busy: e.busy,
 	}
+	if in.running {
+		o.Started = in.started
+	}
 	if in.standby {
 		o.Upstream, o.Applied = in.upstream, o.Position
 		o.Streaming = in.running && in.stream != nil && in.stream.up

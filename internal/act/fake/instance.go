@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/backstay/backstay/internal/decide/plan"
 )
@@ -41,6 +42,7 @@ type Instance struct {
 
 	// Of the process.
 	running bool
+	started time.Time
 	closing bool // a fast stop is under way: no sessions any more
 	life    int  // grows with each start and each end of the process
 	hung    bool
@@ -271,7 +273,7 @@ func (in *Instance) begin() {
 	if in.running {
 		return
 	}
-	in.running, in.life = true, in.life+1
+	in.running, in.life, in.started = true, in.life+1, time.Now()
 	clear(in.acked)
 	in.w.connect(in)
 	in.tell()

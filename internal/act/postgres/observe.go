@@ -32,6 +32,8 @@ type facts struct {
 	standbys  []plan.Downstream
 	failing   time.Time // since when it does not answer; zero when it does
 	failure   string
+	started   time.Time
+	pending   []string  // settings that need a restart
 	parted    time.Time // since when a standby with an upstream has no stream
 }
 
@@ -48,6 +50,7 @@ const lookQuery = `SELECT json_build_object(
  'paused', CASE WHEN rec THEN pg_is_wal_replay_paused() ELSE false END,
  'receiver', (SELECT json_build_object('pid', pid, 'status', status, 'timeline', received_tli) FROM pg_stat_wal_receiver WHERE pid IS NOT NULL),
  'system', (SELECT system_identifier::text FROM pg_control_system()),
+ 'started', pg_postmaster_start_time(),
  'sync', current_setting('synchronous_standby_names'),
  'standbys', (SELECT json_agg(json_build_object('node', application_name, 'position', COALESCE((flush_lsn - '0/0')::bigint, 0), 'sync', sync_state IN ('sync','quorum')) ORDER BY application_name)
    FROM pg_stat_replication WHERE state IN ('streaming','catchup') AND application_name <> '` + cloning + `'))
@@ -67,6 +70,7 @@ type looked struct {
 		Timeline uint32
 	}
 	System   string
+	Started  time.Time
 	Sync     string
 	Standbys []plan.Downstream
 }
@@ -172,6 +176,7 @@ func (e *Engine) refresh(ctx context.Context) error {
 		return err
 	}
 	f.known, f.recovery, f.systemID, f.paused, f.syncNames = true, l.Recovery, l.System, l.Paused, l.Sync
+	f.started = l.Started
 	f.failing, f.failure = time.Time{}, ""
 	f.position = max(f.position, l.Flush, l.Received, l.Replayed)
 	f.timeline = max(f.timeline, l.Timeline, l.CheckpointTimeline)
@@ -191,6 +196,26 @@ func (e *Engine) refresh(ctx context.Context) error {
 	return nil
 }
 
+// lookPending finds the settings that were changed and wait for a restart. It is asked for seldom: the server goes through
+// all of its settings for it.
+func (e *Engine) lookPending(ctx context.Context) {
+	if !e.answers() {
+		return
+	}
+	e.mu.Lock()
+	life := e.life
+	e.mu.Unlock()
+	var names []string
+	err := e.query(ctx, e.o.ProbeTimeout, func(ctx context.Context, c *pgx.Conn) error {
+		return c.QueryRow(ctx, "SELECT COALESCE(array_agg(name ORDER BY name), '{}') FROM pg_settings WHERE pending_restart").Scan(&names)
+	})
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err == nil && e.life == life {
+		e.seen.pending = names
+	}
+}
+
 // observeUp is the observation of an instance that has a process.
 func (e *Engine) observeUp(p *daemon.Process, failed error) plan.Observation {
 	standby, st := exists(e.data("standby.signal")), e.state()
@@ -202,7 +227,7 @@ func (e *Engine) observeUp(p *daemon.Process, failed error) plan.Observation {
 	}
 	o := plan.Observation{
 		Node: e.o.Node, Time: time.Now(), Running: true, Role: plan.Primary, SystemID: f.systemID, Timeline: f.timeline,
-		Position: f.position, Epoch: st.Held, Busy: e.ledger.Busy(),
+		Started: f.started, PendingRestart: f.pending, Position: f.position, Epoch: st.Held, Busy: e.ledger.Busy(),
 	}
 	if now := e.process(); now == nil || *now != *p {
 		failed = errors.New("it was started anew")

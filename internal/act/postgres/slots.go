@@ -33,6 +33,7 @@ func (e *Engine) keeping(ctx context.Context) {
 			e.log.Debug("slots", "error", err)
 		}
 		made = e.keepRoles(ctx, made)
+		e.lookPending(ctx)
 	}
 }
 

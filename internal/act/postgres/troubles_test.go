@@ -214,7 +214,12 @@ func TestAdopt(t *testing.T) {
 		done, err := e.Done(t.Context(), plan.Step{Kind: plan.Restart, Node: "a", Epoch: 1})
 		return err == nil && !done
 	})
+	was := l.look("a").Started
+	l.until("it is shown", func() bool { return slices.Equal(l.look("a").PendingRestart, []string{"max_connections"}) })
 	l.do("a", plan.Step{Kind: plan.Restart, Epoch: 1})
+	if o := l.look("a"); !o.Started.After(was) || was.IsZero() || len(o.PendingRestart) > 0 {
+		t.Errorf("started %v, and after the restart %v; pending %v", was, o.Started, o.PendingRestart)
+	}
 	l.do("b", plan.Step{Kind: plan.Clone, Epoch: 2, Upstream: "a"})
 	if text, err := os.ReadFile(l.engines["b"].conf("backstay.conf")); err != nil || !strings.Contains(string(text), "max_connections = '77'") {
 		t.Errorf("the standby's max_connections: %v", err)

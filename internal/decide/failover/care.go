@@ -21,6 +21,8 @@ func restartWhy(v View) string {
 	switch {
 	case f.asynchronous() && len(others) == 0, !f.asynchronous() && !f.s.Covered(others):
 		return fmt.Sprintf("and no standby can take over: [%s] are not enough", strings.Join(others, " "))
+	case f.toRestart(f.s.Primary):
+		return "and an operator asked for its restart"
 	case f.s.Failovers > 0 && v.EpochAge < v.Service.HoldDown:
 		return fmt.Sprintf("and the last change of primary was only %v ago", v.EpochAge)
 	}
@@ -34,8 +36,11 @@ type careRule struct {
 	step    func(f *facts) *plan.Step
 }
 
-// CareReinit is the rule that copies data anew because an operator asked for it.
-const CareReinit = "to be made anew"
+// Rules by which a node does what an operator asked for: its wish is fulfilled by their step.
+const (
+	CareReinit  = "to be made anew"
+	CareRestart = "to be started again"
+)
 
 // careRules are asked in order; the first that applies decides. Those with a step order it.
 var careRules = []careRule{
@@ -46,10 +51,12 @@ var careRules = []careRule{
 	{"there is no primary", func(f *facts) bool { return f.s.Primary == "" }, nil},
 
 	{"the primary's instance ended: start it in place", (*facts).careRestart, startStep},
+	{CareRestart, (*facts).careRestartPrimary, restartStep},
 	{"it is the primary", func(f *facts) bool { return f.s.Primary == f.v.Self }, nil},
 
 	{"the record is older than the instance", func(f *facts) bool { return f.own().Observation.Epoch > f.s.Epoch }, nil},
 	{"data of another origin: empty it by hand", (*facts).careForeign, nil},
+	{CareRestart, (*facts).careRestartStandby, restartStep},
 	{"the primary is not there to copy from", (*facts).carePrimaryAway, nil},
 	{"without data: copy the primary's", (*facts).careClone, upstreamStep(plan.Clone)},
 	{"without data, but still counted on", func(f *facts) bool { return f.own().Observation.Empty }, nil},
@@ -97,6 +104,24 @@ func (f *facts) careRestart() bool {
 	}
 	return f.own().Idle > f.v.Service.Patience && f.say("its process is gone and nobody has taken over for %v", f.own().Idle)
 }
+
+// toRestart says whether an operator wants the member's instance started again.
+func (f *facts) toRestart(node string) bool {
+	return f.s.Wish != nil && f.s.Wish.Kind == WishRestart && f.s.Wish.To == node
+}
+
+// careRestartPrimary: where nobody could take over meanwhile, and else not before somebody has.
+func (f *facts) careRestartPrimary() bool {
+	return f.s.Primary == f.v.Self && f.toRestart(f.v.Self) && f.own().Observation.Running && f.v.Lease.Mine && f.successor("") == "" &&
+		f.say("%s asked for it, and no standby can take over", f.s.Wish.By)
+}
+
+func (f *facts) careRestartStandby() bool {
+	o := f.own().Observation
+	return f.toRestart(f.v.Self) && o.Running && o.Role == plan.Standby && f.say("%s asked for it", f.s.Wish.By)
+}
+
+func restartStep(*facts) *plan.Step { return &plan.Step{Kind: plan.Restart} }
 
 func startStep(*facts) *plan.Step { return &plan.Step{Kind: plan.Start} }
 

@@ -113,8 +113,9 @@ var rules = []rule{
 	{"the old primary may still acknowledge", (*facts).leaseHeld, Wait, nil},
 	{"safe to fail over", (*facts).down, Act, failoverPlan},
 
-	{"the switchover asked for is not possible", (*facts).badWish, Refuse, nil},
+	{"what was asked for is not possible", (*facts).badWish, Refuse, nil},
 	{"an operator asked for a switchover", (*facts).wished, Act, wishedPlan},
+	{"the primary is to be started again: another takes over first", (*facts).restartAsked, Act, leavingPlan},
 	{"the primary's node is leaving", (*facts).leaving, Act, leavingPlan},
 
 	{"the synchronous set is to change", (*facts).syncChanges, Act, syncPlan},

@@ -91,6 +91,15 @@ var scenes = []struct {
 		v.State.Wish = &Wish{Kind: WishSwitchover, To: "c", By: "ann"}
 		return v
 	}},
+	{"restart-standby", func() View { return healthy().wishing(WishRestart, "c") }},
+	{"restart-primary", func() View { return healthy().wishing(WishRestart, "a") }},
+	{"restart-primary-alone", func() View {
+		v := healthy().wishing(WishRestart, "a").unseen("b", time.Second).unseen("c", time.Second)
+		v.Self, v.Lease.Mine = "a", true
+		return v
+	}},
+	{"restart-refused", func() View { return healthy().gone("c").wishing(WishRestart, "c") }},
+	{"reinit-refused", func() View { return healthy().wishing(WishReinit, "d") }},
 	{"leaving", func() View { return healthy().on("a", func(n *Node) { n.Report.Leaving = true }) }},
 	{"standby-away-a-moment", func() View { return healthy().unseen("c", time.Second) }},
 	{"standby-away", func() View { return healthy().unseen("c", 10*time.Second) }},

@@ -64,6 +64,12 @@ func (v View) suspects(who string, why string, voters ...string) View {
 	return v
 }
 
+// wishing lets an operator ask for something.
+func (v View) wishing(kind, to string) View {
+	v.State.Wish = &Wish{ID: "w", Kind: kind, To: to, By: "ann"}
+	return v
+}
+
 // gone lets a node be dead for everyone.
 func (v View) gone(who string) View {
 	var others []string

@@ -173,10 +173,7 @@ func (f *facts) isSwitch() bool {
 
 func (f *facts) badWish() bool {
 	if !f.isSwitch() {
-		if w := f.s.Wish; w != nil && w.Kind == WishReinit && w.To == f.s.Primary {
-			return f.say("%s is the primary: nothing is newer than its data", w.To)
-		}
-		return false
+		return f.badCare()
 	}
 	to := f.s.Wish.To
 	switch {
@@ -188,6 +185,34 @@ func (f *facts) badWish() bool {
 		return f.say("no standby that may be promoted is in line and streams; in line are [%s]", strings.Join(f.s.InLine, " "))
 	}
 	return f.say("%s is not in line, does not stream, or cannot be reached; in line are [%s]", to, strings.Join(f.s.InLine, " "))
+}
+
+// badCare finds a wish about a node's own instance that the node will not fulfil.
+func (f *facts) badCare() bool {
+	w := f.s.Wish
+	if w == nil || !f.s.Plan.yields() {
+		return false
+	}
+	_, member := f.v.Service.Member(w.To)
+	r, heard := f.v.heard(w.To)
+	switch {
+	case w.Kind != WishReinit && w.Kind != WishRestart:
+		return false
+	case !member:
+		return f.say("%q has no instance of the service", w.To)
+	case w.Kind == WishReinit && w.To == f.s.Primary:
+		return f.say("%s is the primary: nothing is newer than its data", w.To)
+	case w.Kind == WishRestart && (!heard || f.v.suspected(w.To)):
+		return f.say("%s is not heard", w.To)
+	case w.Kind == WishRestart && r.Observed && r.Observation.Empty:
+		return f.say("%s has no data to start with", w.To)
+	}
+	return false
+}
+
+func (f *facts) restartAsked() bool {
+	return f.s.Primary != "" && f.toRestart(f.s.Primary) && f.s.Plan.yields() && f.successor("") != "" &&
+		f.say("%s asked for it; %s can take over", f.s.Wish.By, f.successor(""))
 }
 
 func (f *facts) wished() bool {

@@ -71,7 +71,7 @@ func wild(rng *rand.Rand) View {
 		s.Before, s.Base = []Guarantee{{Names: some(), Quorum: rng.IntN(2)}}, uint64(rng.IntN(2)*4500)
 	}
 	if yes(4) {
-		s.Wish = &Wish{Kind: []string{WishSwitchover, WishFailover, WishReinit}[rng.IntN(3)], To: v.Service.Voters[rng.IntN(3)], By: "ann"}
+		s.Wish = &Wish{Kind: []string{WishSwitchover, WishFailover, WishReinit, WishRestart}[rng.IntN(4)], To: v.Service.Voters[rng.IntN(3)], By: "ann"}
 	}
 	v.Lease = Lease{Known: true, Holder: s.Primary, Epoch: s.Epoch + uint64(rng.IntN(2)), Free: yes(2), Mine: s.Primary == v.Self && yes(2)}
 	for _, name := range v.Service.Voters {

@@ -70,6 +70,7 @@ const (
 	WishSwitchover = "switchover" // move the primary to To, or to the best standby
 	WishFailover   = "failover"   // promote To, or the best that is left, although acknowledged writes may be lost
 	WishReinit     = "reinit"     // copy To's data anew
+	WishRestart    = "restart"    // start To's instance again; of a primary, once another has taken over, where one can
 )
 
 // A Wish is what an operator asked for.

@@ -99,6 +99,8 @@ type Observation struct {
 	Time    time.Time `json:"time"`
 	Running bool      `json:"running"`
 	Role    Role      `json:"role"`
+	// Started is when the instance that runs was started, by its own node's clock.
+	Started time.Time `json:"started,omitzero"`
 	// Writable says that it would accept a client's write.
 	Writable bool `json:"writable,omitempty"`
 	// Empty says that there is no data yet: it can be created or cloned without loss.

@@ -20,6 +20,8 @@ type Cluster interface {
 	Pause(ctx context.Context, service string, paused bool) error
 	// Invite makes a token by which one node can join.
 	Invite(ctx context.Context, node string, ttl time.Duration) (string, error)
+	// Access says how to connect to a service with an engine from this node; the only one of its kind where no name is given.
+	Access(ctx context.Context, service string) (Access, error)
 	// Nodes lists who the store consists of, a line each.
 	Nodes(ctx context.Context) ([]StoreMember, error)
 }
@@ -27,8 +29,20 @@ type Cluster interface {
 // Wish is what an operator asks of a service with an engine.
 type Wish struct {
 	Service string `json:"service" doc:"Its name"`
-	Kind    string `json:"kind" enum:"switchover,failover,reinit" doc:"switchover moves the primary without loss; failover promotes what is left, although acknowledged writes may be lost; reinit copies a member's data anew"`
+	Kind    string `json:"kind" enum:"switchover,failover,reinit,restart" doc:"switchover moves the primary without loss; failover promotes what is left, although acknowledged writes may be lost; reinit copies a member's data anew; restart starts an instance again, a primary's once another has taken over where one can"`
 	To      string `json:"to,omitempty" doc:"The node that is meant; the best standby where empty"`
+}
+
+// Access is how to connect to a service with an engine as its superuser.
+type Access struct {
+	Service   string            `json:"service" doc:"Its name"`
+	Kind      string            `json:"kind" doc:"Its engine"`
+	Host      string            `json:"host" doc:"Where its primary is reached from this node"`
+	Port      int               `json:"port" doc:"The port there"`
+	User      string            `json:"user" doc:"The superuser"`
+	Password  string            `json:"password_file" doc:"File on this node with the password"`
+	Programs  string            `json:"programs,omitempty" doc:"Folder of the engine's programs; left out where they are looked for"`
+	Instances map[string]string `json:"instances" doc:"Where each node's instance is reached"`
 }
 
 // StoreMember is a node's part of the store.
@@ -42,6 +56,9 @@ type StoreMember struct {
 type (
 	ofService struct {
 		Service string `query:"service" required:"true" doc:"Name of the service"`
+	}
+	ofAnyService struct {
+		Service string `query:"service" doc:"Name of the service; the only one where empty"`
 	}
 	text    struct{ Text string }
 	wishing struct{ Body Wish }
@@ -84,6 +101,11 @@ func (s *Server) cluster(a huma.API, c Cluster) {
 			t, err := c.Invite(ctx, in.Body.Node, ttl)
 			return answer(text{t}, err)
 		})
+	huma.Register(a, operation("access", http.MethodGet, "/v1/access", "How to connect to a service with an engine as its superuser"),
+		func(ctx context.Context, in *ofAnyService) (*reply[Access], error) {
+			access, err := c.Access(ctx, in.Service)
+			return answer(access, err)
+		})
 	huma.Register(a, operation("nodes", http.MethodGet, "/v1/nodes", "Who the store consists of"),
 		func(ctx context.Context, _ *struct{}) (*reply[[]StoreMember], error) {
 			m, err := c.Nodes(ctx)
@@ -119,6 +141,11 @@ func (c *Client) Invite(ctx context.Context, node string, ttl time.Duration) (st
 	var t text
 	err := c.call(ctx, http.MethodPost, "/v1/invite", in, &t)
 	return t.Text, err
+}
+
+// Access implements Cluster.
+func (c *Client) Access(ctx context.Context, service string) (out Access, err error) {
+	return out, c.call(ctx, http.MethodGet, "/v1/access?service="+url.QueryEscape(service), nil, &out)
 }
 
 // Nodes implements Cluster.

@@ -62,22 +62,24 @@ type ServiceStatus struct {
 	Limit    *LimitStatus   `json:"limit,omitempty" doc:"How many requests may be at work at once"`
 	Shed     *ShedStatus    `json:"shed,omitempty" doc:"Which requests are refused under overload; left out where none ever are"`
 	Members  []MemberStatus `json:"members" doc:"Who does the work"`
+	Asked    string         `json:"asked,omitempty" doc:"What an operator asked for and is not done yet, such as restart par-2"`
 	// Instances are of a service with an engine.
 	Instances []InstanceStatus `json:"instances,omitempty" doc:"Where a service with an engine runs, as this node has heard"`
 }
 
 // InstanceStatus is what a node runs of a service with an engine.
 type InstanceStatus struct {
-	Node           string   `json:"node" doc:"Where it runs"`
-	Address        string   `json:"address" doc:"Where it is reached"`
-	Role           string   `json:"role" enum:"primary,standby,none,unknown" doc:"What it is: unknown where its node is not heard, none where it does not run"`
-	Epoch          uint64   `json:"epoch" doc:"The newest epoch that it holds"`
-	Upstream       string   `json:"upstream,omitempty" doc:"The node it follows"`
-	Streaming      bool     `json:"streaming" doc:"Whether it receives from there"`
-	Lag            *float64 `json:"lag_seconds,omitempty" doc:"For how long the primary may have had something that it has not applied; left out where that is not known"`
-	LagBytes       uint64   `json:"lag_bytes" doc:"What it has not applied of what the primary was last seen to have"`
-	PendingRestart []string `json:"pending_restart,omitempty" doc:"Settings that hold only once it is started again"`
-	Problem        string   `json:"problem,omitempty" doc:"What is wrong with it"`
+	Node           string    `json:"node" doc:"Where it runs"`
+	Address        string    `json:"address" doc:"Where it is reached"`
+	Role           string    `json:"role" enum:"primary,standby,none,unknown" doc:"What it is: unknown where its node is not heard, none where it does not run"`
+	Started        time.Time `json:"started,omitzero" doc:"When it was started, by its node's clock; left out where it does not run, or its engine cannot tell"`
+	Epoch          uint64    `json:"epoch" doc:"The newest epoch that it holds"`
+	Upstream       string    `json:"upstream,omitempty" doc:"The node it follows"`
+	Streaming      bool      `json:"streaming" doc:"Whether it receives from there"`
+	Lag            *float64  `json:"lag_seconds,omitempty" doc:"For how long the primary may have had something that it has not applied; left out where that is not known"`
+	LagBytes       uint64    `json:"lag_bytes" doc:"What it has not applied of what the primary was last seen to have"`
+	PendingRestart []string  `json:"pending_restart,omitempty" doc:"Settings that hold only once it is started again"`
+	Problem        string    `json:"problem,omitempty" doc:"What is wrong with it"`
 }
 
 // LimitStatus is a concurrency limit.

@@ -103,7 +103,7 @@ func (a *app) root() *cobra.Command {
 	)
 	for group, commands := range map[string][]*cobra.Command{
 		groupNode:   append(a.startCommands(), a.clusterCommands()...),
-		groupState:  a.statefulCommands(),
+		groupState:  append(a.statefulCommands(), a.pgCommand()),
 		groupConfig: {a.checkCommand(), a.configCommand()},
 		groupSteer:  {a.statusCommand(), a.eventsCommand(), a.reloadCommand(), a.drainCommand(), a.resumeCommand(), a.degradeCommand()},
 		"":          {a.versionCommand(), a.completionCommand(), exitCodesTopic()},

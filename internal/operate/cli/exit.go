@@ -48,6 +48,9 @@ var exits = []struct {
 
 // exitCode is the code for an error.
 func exitCode(err error) int {
+	if program, ok := errors.AsType[exited](err); ok {
+		return int(program)
+	}
 	for _, e := range exits {
 		if e.holds(err) {
 			return e.code

@@ -59,6 +59,9 @@ func (s style) service(svc api.ServiceStatus, now time.Time) string {
 		facts = append(facts, "breaker "+svc.Breaker)
 	}
 	facts = append(facts, protection(svc)...)
+	if svc.Asked != "" {
+		facts = append(facts, svc.Asked+" under way")
+	}
 	if svc.Evidence != "" {
 		facts = append(facts, svc.Evidence)
 	}

@@ -20,7 +20,7 @@ func (v *validator) run() {
 	v.choices(reflect.ValueOf(v.config).Elem(), path{})
 	v.nodes()
 	v.services()
-	v.listeners()
+	v.instances(v.listeners())
 	v.modes()
 	v.tokens()
 	v.observability()

@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-func (v *validator) listeners() {
+// listeners returns what they, and the metrics, are bound to.
+func (v *validator) listeners() []binding {
 	seen := map[string]path{}
 	var bound []binding
 	if m := v.config.Metrics; m != nil {
@@ -34,6 +35,7 @@ func (v *validator) listeners() {
 			v.tcp(l, p)
 		}
 	}
+	return bound
 }
 
 // binding is an address that something of this configuration listens on.
@@ -43,8 +45,8 @@ type binding struct {
 	what    string
 }
 
-// collision reports an address that cannot be listened on because another part already does.
-func (v *validator) collision(bound []binding, b binding) {
+// collision reports an address that cannot be listened on because another part already does, and says whether there is one.
+func (v *validator) collision(bound []binding, b binding) bool {
 	host, port, err := net.SplitHostPort(b.address)
 	for _, other := range bound {
 		otherHost, otherPort, otherErr := net.SplitHostPort(other.address)
@@ -60,8 +62,9 @@ func (v *validator) collision(bound []binding, b binding) {
 			hint = fmt.Sprintf("that is at line %d: %s", at.line, hint)
 		}
 		v.problem(b.where, fmt.Sprintf("%s and %s listen on the same address", other.what, strings.TrimPrefix(b.what, "the ")), hint)
-		return
+		return true
 	}
+	return false
 }
 
 func wildcard(host string) bool { return host == "" || host == "0.0.0.0" || host == "::" }

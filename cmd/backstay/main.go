@@ -3,7 +3,6 @@ package main
 
 import (
 	"context"
-	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -45,8 +44,8 @@ func join(ctx context.Context, o cli.RunOptions, token string, replace bool) (st
 	return node.Join(ctx, options(o), token, replace)
 }
 
-func stand(ctx context.Context, dir string, command []string, orders io.Reader, answers io.Writer) error {
-	return guard.Run(ctx, guard.Options{DataDir: dir, Command: command, Orders: orders, Answers: answers})
+func stand(ctx context.Context, o cli.GuardOptions) error {
+	return guard.Run(ctx, guard.Options{DataDir: o.DataDir, Lock: o.Lock, Command: o.Command, Orders: o.Orders, Answers: o.Answers})
 }
 
 func runDemo(ctx context.Context, o cli.DemoOptions) error {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/backstay/backstay/internal/act/guard"
+	"github.com/backstay/backstay/internal/act/ledger"
 	"github.com/backstay/backstay/internal/act/postgres"
 	"github.com/backstay/backstay/internal/act/redis"
 	"github.com/backstay/backstay/internal/act/script"
@@ -77,7 +78,7 @@ func (s *stateful) postgres(at place, p *config.Postgres) *instance {
 		PeerPosition: func(node string) (uint64, bool) { return s.position(name, node) },
 		Log:          n.options.Log.With("component", "postgres", "service", name), Append: n.append,
 	})
-	i.engine, i.guard = e, s.holder(name, nil, "--data-dir", e.DataPath())
+	i.engine, i.guard = e, s.holder(name, nil, "--lock", ledger.LockIn(at.data), "--data-dir", e.DataPath())
 	return i
 }
 
@@ -96,7 +97,7 @@ func (s *stateful) redis(at place, r *config.Redis) *instance {
 		PeerPosition: func(node string) (uint64, bool) { return s.position(name, node) },
 		Log:          n.options.Log.With("component", "redis", "service", name), Append: n.append,
 	})
-	i.engine, i.guard = e, s.holder(name, nil, "--data-dir", e.DataPath())
+	i.engine, i.guard = e, s.holder(name, nil, "--lock", ledger.LockIn(at.data), "--data-dir", e.DataPath())
 	return i
 }
 
@@ -124,7 +125,11 @@ func (s *stateful) script(at place, c *config.Script) *instance {
 		}
 	}
 	env = append(env, "BACKSTAY_SERVICE="+name, "BACKSTAY_NODE="+n.self.Name, "BACKSTAY_STEP=stop", "BACKSTAY_MODE=immediate")
-	return &instance{engine: e, guard: s.holder(name, append(os.Environ(), env...), append([]string{"--"}, last...)...)}
+	what := append([]string{"--"}, last...)
+	if len(c.Stop) > 0 { // without, a standby is left to itself, as it is when the node stops
+		what = append([]string{"--lock", ledger.LockIn(at.data)}, what...)
+	}
+	return &instance{engine: e, guard: s.holder(name, append(os.Environ(), env...), what...)}
 }
 
 // holder is the node's end of the process that stops an instance which outlives its node's authority.

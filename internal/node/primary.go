@@ -62,14 +62,14 @@ func (s *stateful) tell(r control.Route) {
 	s.node.append(rec)
 }
 
-// guard tells the instance's guard for how long this node has authority; none is needed without.
+// guard tells the instance's guard for how long this node has authority, or that it has none.
 func (s *stateful) guard(service string, r control.Route, now time.Time) {
 	i := s.engines[service]
 	if i == nil {
 		return
 	}
 	if r.Primary != s.node.self.Name {
-		_ = i.guard.Release() // a guard that does not listen has nothing to be told
+		_ = i.guard.Standby() // a guard that does not listen has nothing to be told
 		return
 	}
 	if err := i.guard.Keep(r.Until.Sub(now)); err != nil {

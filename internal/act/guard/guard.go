@@ -14,6 +14,8 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -26,7 +28,8 @@ import (
 // read late must not count as if it had just been said.
 const (
 	wordKeep    = "keep"    // all is well until then
-	wordRelease = "release" // the instance needs no guard until the next keep
+	wordStandby = "standby" // it takes no writes: without the node it may go on for a while, for the next to take it over
+	wordRelease = "release" // the instance needs no guard until the next word
 )
 
 // Options are what a guard process is told on its command line.
@@ -35,6 +38,10 @@ type Options struct {
 	DataDir string
 	// Command, where set, is run instead: it stops an instance that the guard cannot know, and is run again where it fails.
 	Command []string
+	// Lock is the file that is locked by whoever looks after the instance. A standby whose node process is gone is stopped in
+	// good order when nobody has had the lock for Linger, 1 m where zero; without a Lock it is left alone.
+	Lock   string
+	Linger time.Duration
 	// Patience is how long the server may take to end at once before it is killed; 1 s where zero.
 	Patience time.Duration
 	// Orders is the pipe from the node; Answers, where set, gets a line "ready" at the beginning and one for each stop.
@@ -49,6 +56,10 @@ func Run(ctx context.Context, o Options) error {
 	if o.Patience == 0 {
 		o.Patience = time.Second
 	}
+	if o.Linger == 0 {
+		o.Linger = time.Minute
+	}
+	signal.Ignore(syscall.SIGPIPE) // of a node that does not hear any more
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -64,8 +75,8 @@ func Run(ctx context.Context, o Options) error {
 }
 
 type order struct {
-	release bool
-	until   time.Duration // since boot
+	word  string
+	until time.Duration // since boot, of a keep
 }
 
 // sinceBoot is a clock that is the same for all processes of the machine, and that nobody sets: the first number of
@@ -84,10 +95,9 @@ func listen(r io.Reader, orders chan<- order, done <-chan struct{}) error {
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
 		word, rest, _ := strings.Cut(lines.Text(), " ")
-		var o order
+		o := order{word: word}
 		switch word {
-		case wordRelease:
-			o.release = true
+		case wordRelease, wordStandby:
 		case wordKeep:
 			ms, err := strconv.ParseInt(rest, 10, 64)
 			if err != nil || ms < 0 {
@@ -108,7 +118,7 @@ func listen(r io.Reader, orders chan<- order, done <-chan struct{}) error {
 
 type guard struct {
 	Options
-	armed bool
+	word  string          // the last one
 	known *daemon.Process // as it was while all was well
 }
 
@@ -119,7 +129,7 @@ func (g *guard) watch(ctx context.Context, orders <-chan order, ended <-chan err
 	for {
 		select {
 		case o := <-orders:
-			if g.armed = !o.release; !g.armed {
+			if g.word = o.word; g.word != wordKeep {
 				alarm.Stop()
 				continue
 			}
@@ -132,16 +142,73 @@ func (g *guard) watch(ctx context.Context, orders <-chan order, ended <-chan err
 		case <-alarm.C:
 			g.stop("the node has not renewed its authority in time")
 		case err := <-ended:
-			if g.armed {
+			switch g.word {
+			case wordKeep:
 				g.stop("the node process is gone")
+			case wordStandby:
+				g.linger(ctx)
 			}
 			return err
 		case <-ctx.Done():
-			if g.armed {
+			if g.word == wordKeep {
 				g.stop("the guard was told to end while it was needed")
 			}
 			return nil
 		}
+	}
+}
+
+// linger gives the next node process time to take a standby over, and stops it where none has come. One that is a primary
+// all the same, as where the node died while it was being promoted, is stopped at once.
+func (g *guard) linger(ctx context.Context) {
+	if g.Lock == "" {
+		return
+	}
+	if g.isPrimary() {
+		g.stop("the node process is gone")
+		return
+	}
+	over := time.After(g.Linger)
+	look := time.NewTicker(min(time.Second, g.Linger/4))
+	defer look.Stop()
+	for waiting := true; waiting; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-over:
+			waiting = false
+		case <-look.C:
+		}
+		lock, err := daemon.Lock(g.Lock)
+		if err != nil {
+			return // somebody has taken over
+		}
+		if !waiting {
+			g.stopFast()
+		}
+		_ = lock.Close()
+	}
+}
+
+// isPrimary says whether the data is PostgreSQL's and not marked as a standby's; of Redis its folder does not tell.
+func (g *guard) isPrimary() bool {
+	exists := func(name string) bool {
+		_, err := os.Lstat(filepath.Join(g.DataDir, name))
+		return err == nil
+	}
+	return exists("PG_VERSION") && !exists("standby.signal")
+}
+
+// stopFast ends a standby that nobody looks after any more.
+func (g *guard) stopFast() {
+	const why = "no node process has come to look after the standby"
+	if len(g.Command) > 0 {
+		g.run(why)
+		return
+	}
+	if p, err := daemon.Find(g.DataDir); err == nil {
+		p.Stop(context.Background(), syscall.SIGINT, 30*time.Second)
+		g.Log.Warn("the server was stopped", "why", why, "pid", p.PID)
 	}
 }
 

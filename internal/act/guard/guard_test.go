@@ -12,13 +12,18 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/backstay/backstay/internal/act/daemon"
 )
 
 // The test binary plays all parts: GUARD_PART says which.
 func TestMain(m *testing.M) {
 	switch os.Getenv("GUARD_PART") {
 	case "guard":
-		err := Run(context.Background(), Options{DataDir: os.Args[1], Patience: 200 * time.Millisecond, Orders: os.Stdin, Answers: os.Stdout})
+		err := Run(context.Background(), Options{
+			DataDir: os.Args[1], Lock: filepath.Join(os.Args[1], "lock"), Linger: 400 * time.Millisecond, Patience: 200 * time.Millisecond,
+			Orders: os.Stdin, Answers: os.Stdout,
+		})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -186,6 +191,61 @@ func TestPIDUsedAgain(t *testing.T) {
 	end()
 	if ends(t, other, 300*time.Millisecond) {
 		t.Fatal("a process that is not the postmaster was stopped")
+	}
+}
+
+// A standby outlives its node process for as long as the next may need to take it over, and no longer.
+func TestStandbyWithoutANode(t *testing.T) {
+	db, dir := database(t)
+	h, end := hold(t, dir)
+	if err := h.Standby(); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	end()
+	if !ends(t, db, 20*time.Second) {
+		t.Fatal("a standby that nobody looks after goes on for ever")
+	}
+	if took := time.Since(began); took < 300*time.Millisecond {
+		t.Errorf("it was stopped after %v: the next node process had no time to come", took)
+	}
+}
+
+func TestStandbyIsTakenOver(t *testing.T) {
+	db, dir := database(t)
+	h, end := hold(t, dir)
+	if err := h.Standby(); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := daemon.Lock(filepath.Join(dir, "lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	end() // it returns when the guard has ended: it saw that there is somebody
+	if ends(t, db, 100*time.Millisecond) {
+		t.Fatal("a standby that was taken over was stopped")
+	}
+}
+
+// Data that is not marked as a standby's may take writes, whatever the node was about to say.
+func TestPrimaryWithoutAWord(t *testing.T) {
+	db, dir := database(t)
+	if err := os.WriteFile(filepath.Join(dir, "PG_VERSION"), []byte("15\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := daemon.Lock(filepath.Join(dir, "lock")) // not even if somebody has taken over
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	h, end := hold(t, dir)
+	if err := h.Standby(); err != nil {
+		t.Fatal(err)
+	}
+	end()
+	if !ends(t, db, 20*time.Second) {
+		t.Fatal("a primary outlived its node")
 	}
 }
 

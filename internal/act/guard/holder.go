@@ -31,7 +31,8 @@ type Holder struct {
 	o HolderOptions
 
 	mu    sync.Mutex
-	until time.Duration // since boot; zero: released
+	word  string
+	until time.Duration // since boot, of a keep
 	pipe  *os.File
 	said  chan struct{} // closed when the guard is ready
 }
@@ -41,7 +42,7 @@ func NewHolder(o HolderOptions) *Holder {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Holder{o: o, said: make(chan struct{})}
+	return &Holder{o: o, word: wordRelease, said: make(chan struct{})}
 }
 
 // Keep says that all is well for d from now. It never blocks: a guard that does not read is as good as none, and the
@@ -53,7 +54,7 @@ func (h *Holder) Keep(d time.Duration) error {
 	if err != nil {
 		return err
 	}
-	h.until = now + d
+	h.word, h.until = wordKeep, now+d
 	return h.tell()
 }
 
@@ -61,7 +62,16 @@ func (h *Holder) Keep(d time.Duration) error {
 func (h *Holder) Release() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.until = 0
+	h.word = wordRelease
+	return h.tell()
+}
+
+// Standby says that the instance takes no writes: where the node process ends without another word, the guard gives the
+// next one time to take it over, and then stops it.
+func (h *Holder) Standby() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.word = wordStandby
 	return h.tell()
 }
 
@@ -73,8 +83,8 @@ func (h *Holder) tell() error {
 	if h.pipe == nil {
 		return errors.New("there is no guard process at the moment")
 	}
-	line := wordRelease + "\n"
-	if h.until != 0 {
+	line := h.word + "\n"
+	if h.word == wordKeep {
 		line = fmt.Sprintf("%s %d\n", wordKeep, h.until.Milliseconds())
 	}
 	if err := h.pipe.SetWriteDeadline(time.Now().Add(20 * time.Millisecond)); err != nil {
@@ -86,8 +96,8 @@ func (h *Holder) tell() error {
 	return nil
 }
 
-// Run keeps a guard process until ctx ends. Then the pipe is closed: where the last word was a Keep the guard stops the
-// database, so stop it and Release before.
+// Run keeps a guard process until ctx ends. Then the pipe is closed: where the last word was a Keep, or a Standby, the guard
+// stops the database, so stop it and Release before.
 func (h *Holder) Run(ctx context.Context) error {
 	for {
 		began := time.Now()

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"sync"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/backstay/backstay/internal/act"
 	"github.com/backstay/backstay/internal/act/account"
+	"github.com/backstay/backstay/internal/act/daemon"
 	"github.com/backstay/backstay/internal/decide/plan"
 )
 
@@ -59,6 +62,7 @@ type Ledger struct {
 	file sync.Mutex // one change of the file at a time
 
 	mu     sync.Mutex
+	lock   io.Closer
 	st     State
 	open   bool
 	closed bool
@@ -78,7 +82,30 @@ func New(o Options) *Ledger {
 	return &Ledger{o: o, turn: make(chan struct{}, 1)}
 }
 
-// Open reads the state, once.
+// LockPath is of the file that is locked while the ledger is open, so that no two processes look after one instance.
+func (l *Ledger) LockPath() string { return LockIn(filepath.Dir(l.o.Path)) }
+
+// LockIn is the lock of an instance whose facts are in a folder.
+func LockIn(dir string) string { return filepath.Join(dir, "lock") }
+
+// Patiently opens an instance that another process may still have: a guard that stops it, or a node process that ends.
+func Patiently(ctx context.Context, open func() error) error {
+	const patience = time.Minute // longer than a guard takes
+	began := time.Now()
+	for {
+		err := open()
+		if !errors.Is(err, daemon.ErrOwned) || time.Since(began) > patience {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// Open reads the state, once, and has the instance to itself from then on.
 func (l *Ledger) Open() error {
 	l.file.Lock()
 	defer l.file.Unlock()
@@ -88,12 +115,16 @@ func (l *Ledger) Open() error {
 	if open {
 		return nil
 	}
-	st, err := load(l.o.Path)
+	lock, err := daemon.Lock(l.LockPath())
 	if err != nil {
 		return err
 	}
+	st, err := load(l.o.Path)
+	if err != nil {
+		return errors.Join(err, lock.Close())
+	}
 	l.mu.Lock()
-	l.st, l.open = st, true
+	l.st, l.lock, l.open = st, lock, true
 	l.mu.Unlock()
 	return l.Replenish()
 }
@@ -345,4 +376,11 @@ func (l *Ledger) Close(finish func()) {
 	l.turn <- struct{}{}
 	defer func() { <-l.turn }()
 	finish()
+	l.mu.Lock()
+	lock := l.lock
+	l.lock = nil
+	l.mu.Unlock()
+	if lock != nil {
+		_ = lock.Close() // it ends with the process in any case
+	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/backstay/backstay/internal/act"
 	"github.com/backstay/backstay/internal/act/account"
+	"github.com/backstay/backstay/internal/act/daemon"
 	"github.com/backstay/backstay/internal/act/ledger"
 	"github.com/backstay/backstay/internal/decide/plan"
 )
@@ -144,6 +145,11 @@ func TestDamagedState(t *testing.T) {
 	if err := e.persist(func(st *ledger.State) { st.Epoch = 7 }); err != nil {
 		t.Fatal(err)
 	}
+	twice := New(Options{Node: "a", DataDir: filepath.Join(dir, "a")})
+	if err := twice.Do(context.Background(), plan.Step{Kind: plan.Create, Node: "a", Epoch: 8}); !errors.Is(err, daemon.ErrOwned) {
+		t.Errorf("two look after one instance: %v", err)
+	}
+	e.ledger.Close(func() {})
 	again := New(Options{Node: "a", DataDir: filepath.Join(dir, "a")})
 	if err := again.Do(context.Background(), plan.Step{Kind: plan.Create, Node: "a", Epoch: 6}); !errors.Is(err, act.ErrStale) {
 		t.Errorf("an older epoch after a restart: %v", err)
@@ -151,6 +157,7 @@ func TestDamagedState(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "a", "epoch.json"), []byte(`{"epoch": `), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	again.ledger.Close(func() {})
 	again = New(Options{Node: "a", DataDir: filepath.Join(dir, "a")})
 	if err := again.Do(context.Background(), plan.Step{Kind: plan.Create, Node: "a", Epoch: 9}); err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("a damaged state: %v", err)

@@ -41,7 +41,7 @@ func statusOf(p daemon.Process) status {
 // Run lives as long as the node: it takes over a postmaster that still runs, probes, keeps slots in step, and stops the
 // instance (fast) when ctx ends.
 func (e *Engine) Run(ctx context.Context) error {
-	if err := e.init(); err != nil {
+	if err := ledger.Patiently(ctx, e.init); err != nil {
 		return fmt.Errorf("postgres on %s: %w", e.o.Node, err)
 	}
 	e.sup.Adopt()

@@ -75,6 +75,7 @@ func TestTakesOver(t *testing.T) {
 	l := newLab(t, "a")
 	l.do("a", plan.Step{Kind: plan.Create, Epoch: 3})
 	p := *l.engines["a"].process()
+	l.engines["a"].ledger.Close(func() {}) // as if that process was gone
 	e := New(l.options["a"])
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)

@@ -279,8 +279,8 @@ func TestTheNodeComesBackToARunningInstance(t *testing.T) {
 	l.found()
 	l.write("a", "before")
 	at := l.observe("a")
+	l.engines["a"].ledger.Close(func() {}) // as if the process was gone: it still has the child; both look at one server
 	again := New(l.engines["a"].o)
-	again.adopt(t.Context()) // the test's engine still has the child; both look at one process
 	if err := again.init(); err != nil {
 		t.Fatal(err)
 	}
@@ -289,4 +289,5 @@ func TestTheNodeComesBackToARunningInstance(t *testing.T) {
 	if err != nil || o.Role != plan.Primary || o.Position < at.Position || o.SystemID != at.SystemID {
 		t.Errorf("it is seen as %+v %v", o, err)
 	}
+	again.sup.Kill(t.Context())
 }

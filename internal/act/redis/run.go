@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/backstay/backstay/internal/act/daemon"
+	"github.com/backstay/backstay/internal/act/ledger"
 )
 
 // A probe is what is known of the probing write.
@@ -18,7 +19,7 @@ type probe struct {
 // Run lives as long as the node: it takes over a server that still runs, probes, watches, and stops the instance in good
 // order when ctx ends.
 func (e *Engine) Run(ctx context.Context) error {
-	if err := e.init(); err != nil {
+	if err := ledger.Patiently(ctx, e.init); err != nil {
 		return fmt.Errorf("redis on %s: %w", e.o.Node, err)
 	}
 	e.adopt(ctx)

@@ -76,7 +76,7 @@ func (e *Engine) init() error {
 // Run lives as long as the node: it looks at the instance. When ctx ends the instance is stopped, where there is a command
 // for that; otherwise it is left as it is.
 func (e *Engine) Run(ctx context.Context) error {
-	if err := e.init(); err != nil {
+	if err := ledger.Patiently(ctx, e.init); err != nil {
 		return fmt.Errorf("script engine of %s on %s: %w", e.o.Service, e.o.Node, err)
 	}
 	tick := time.NewTicker(e.o.Every)

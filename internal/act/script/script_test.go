@@ -122,6 +122,7 @@ func TestTheEpochOutlivesTheEngine(t *testing.T) {
 	if err := l.engines["a"].Do(t.Context(), step(plan.Create, 7)); err != nil {
 		t.Fatal(err)
 	}
+	l.engines["a"].ledger.Close(func() {})
 	again := New(l.engines["a"].o)
 	if err := again.Do(t.Context(), step(plan.Promote, 6)); !errors.Is(err, act.ErrStale) {
 		t.Errorf("an older step: %v", err)

@@ -23,7 +23,7 @@ type Options struct {
 	Demo    func(ctx context.Context, o DemoOptions) error
 	Init    func(o RunOptions) (said string, err error)
 	Join    func(ctx context.Context, o RunOptions, token string, replace bool) (said string, err error)
-	Guard   func(ctx context.Context, dataDir string, command []string, orders io.Reader, answers io.Writer) error
+	Guard   func(ctx context.Context, o GuardOptions) error
 	In      io.Reader           // standard input when nil
 	Out     io.Writer           // standard output when nil
 	Err     io.Writer           // standard error when nil

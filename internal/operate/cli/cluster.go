@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -215,15 +216,25 @@ func (a *app) pauseCommand(use, what string, paused bool) *cobra.Command {
 	}
 }
 
+// GuardOptions are what a guard process is told.
+type GuardOptions struct {
+	DataDir, Lock string
+	Command       []string
+	Orders        io.Reader
+	Answers       io.Writer
+}
+
 // guardCommand is the process beside a node that stops its database where the node cannot.
 func (a *app) guardCommand() *cobra.Command {
-	var dir string
+	o := GuardOptions{Orders: a.In, Answers: a.Out}
 	c := &cobra.Command{
 		Use: "guard", Hidden: true,
 		RunE: func(cmd *cobra.Command, command []string) error {
-			return a.Guard(context.WithoutCancel(cmd.Context()), dir, command, a.In, a.Out)
+			o.Command = command
+			return a.Guard(context.WithoutCancel(cmd.Context()), o)
 		},
 	}
-	c.Flags().StringVar(&dir, "data-dir", "", "the data directory of PostgreSQL or Redis; or a command that stops the instance, behind --")
+	c.Flags().StringVar(&o.Lock, "lock", "", "the file that is locked by whoever looks after the instance")
+	c.Flags().StringVar(&o.DataDir, "data-dir", "", "the data directory of PostgreSQL or Redis; or a command that stops the instance, behind --")
 	return c
 }

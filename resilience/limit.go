@@ -181,7 +181,10 @@ func (l *Limit) leave() { l.word.Add(^uint64(oneWaiting - 1)) }
 func (l *Limit) Release() { l.ReleaseN(1) }
 
 // ReleaseN gives back what AcquireN has taken.
-func (l *Limit) ReleaseN(taken int) {
+func (l *Limit) ReleaseN(taken int) { l.release(taken) }
+
+// release gives places back, and says how many others are in use.
+func (l *Limit) release(taken int) (others uint32) {
 	word := l.word.Add(-uint64(taken))
 	if inUse(word) > ^uint32(taken) {
 		panic("resilience: Release of a Limit that is not held")
@@ -191,6 +194,7 @@ func (l *Limit) ReleaseN(taken int) {
 		l.grant()
 		l.mu.Unlock()
 	}
+	return inUse(word)
 }
 
 // grant passes free places on to those who wait. The caller holds the mutex.

@@ -357,3 +357,76 @@ func TestPriorityText(t *testing.T) {
 		t.Error("without a limit nothing can be shed")
 	}
 }
+
+// TestAdaptiveLimitFindsWorkers: from twenty, the limit comes down to near what a member with four workers does at once, as its
+// latency says through the proxy, and what is critical is answered meanwhile. (How well it does in time is simulated: test/sim.)
+func TestAdaptiveLimitFindsWorkers(t *testing.T) {
+	const yaml = `
+services:
+  - name: web
+    members: [{address: %q}]
+    limit: adaptive
+listeners:
+  - listen: 127.0.0.1:0
+    routes: [{match: /critical, service: web, priority: critical}, {service: web}]
+`
+	workers := make(chan struct{}, 4)
+	o := newWebServer(t, func(w http.ResponseWriter, r *http.Request) {
+		workers <- struct{}{}
+		time.Sleep(10 * time.Millisecond)
+		<-workers
+	})
+	k := start(t, yaml, o.address())
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 200}}
+	defer client.CloseIdleConnections()
+	get := func(path string) int {
+		res, err := client.Get("http://" + k.addr + path)
+		if err != nil {
+			t.Error(err)
+			return 0
+		}
+		_ = res.Body.Close()
+		return res.StatusCode
+	}
+	for range 50 { // what it takes without a queue
+		get("/")
+	}
+	stop := make(chan struct{})
+	var all sync.WaitGroup
+	var asked, good atomic.Int32
+	for i := range 60 {
+		all.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if i > 0 {
+					if get("/") != 200 {
+						time.Sleep(20 * time.Millisecond)
+					}
+					continue
+				}
+				asked.Add(1)
+				if get("/critical") == 200 {
+					good.Add(1)
+				}
+			}
+		})
+	}
+	limit := 0
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if limit = k.pool("web").Status().Limit.Concurrency; limit <= 8 && asked.Load() > 20 {
+			break
+		}
+	}
+	close(stop)
+	all.Wait()
+	if limit > 8 {
+		t.Errorf("the limit is at %d for a member that does 4 at once", limit)
+	}
+	if n := asked.Load(); good.Load()*100 < n*95 {
+		t.Errorf("%d of %d critical requests were answered", good.Load(), n)
+	}
+}

@@ -48,6 +48,10 @@ func (e *Engine) probeOnce(ctx context.Context) {
 	if err == nil && owed {
 		err = e.writeEpoch(ctx)
 	}
+	full := ""
+	if err == nil { // a row that fits into its page says nothing of rows that do not
+		full = fullDisk(e.o.DataPath, e.data("pg_wal"))
+	}
 	if ctx.Err() != nil {
 		return
 	}
@@ -57,7 +61,7 @@ func (e *Engine) probeOnce(ctx context.Context) {
 		return
 	}
 	pr := &e.probe
-	if err == nil {
+	if err == nil && full == "" {
 		if pr.problem != "" || pr.last.IsZero() {
 			defer e.tell.Notify()
 		}
@@ -70,7 +74,10 @@ func (e *Engine) probeOnce(ctx context.Context) {
 	if before := pr.problem; before == "" {
 		defer e.tell.Notify()
 	}
-	if time.Since(pr.failing) >= e.o.ProbeTimeout || isFull(err) {
+	switch {
+	case full != "":
+		pr.problem = full
+	case time.Since(pr.failing) >= e.o.ProbeTimeout || isFull(err):
 		pr.problem = probeWords(err, time.Since(pr.failing))
 	}
 }

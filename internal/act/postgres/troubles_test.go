@@ -138,6 +138,7 @@ func TestDiskFull(t *testing.T) {
 		_, err = f.Write(block)
 	}
 	f.Close()
+	l.until("the problem is said before anybody's rows need room", func() bool { return strings.Contains(l.look("a").Problem, "the disk is full") })
 	began := time.Now()
 	c, err := l.conn(t.Context(), "a")
 	if err != nil {

@@ -26,12 +26,12 @@ func (n *Node) Access(_ context.Context, service string) (api.Access, error) {
 	if p == nil {
 		return api.Access{}, api.Errorf(api.Invalid, "service %s is not a PostgreSQL", sc.Name)
 	}
-	i := n.stateful.engines[sc.Name]
+	i := n.stateful.crew.instance(sc.Name)
 	if i == nil {
-		return api.Access{}, api.Errorf(api.Refused, "%s has no instance of %s, and not its passwords: use one of %s", n.self.Name, sc.Name, strings.Join(p.Nodes, ", "))
+		return api.Access{}, api.Errorf(api.Refused, "%s has no instance of %s, and not its passwords: use one of %s", n.stateful.self.Name, sc.Name, strings.Join(p.Nodes, ", "))
 	}
 	out := api.Access{Service: sc.Name, Kind: "postgres", User: "postgres", Password: i.superuser, Programs: p.Programs, Instances: map[string]string{}}
-	d := n.stateful.declaration(*sc)
+	d := n.stateful.declaration(c, *sc)
 	for _, m := range d.Members {
 		out.Instances[m.Node] = m.Address
 	}
@@ -39,7 +39,7 @@ func (n *Node) Access(_ context.Context, service string) (api.Access, error) {
 		if l.Service != sc.Name || l.Standbys != nil || l.TLS != nil || len(l.ProxyProtocol) > 0 {
 			continue
 		}
-		if out.Host, out.Port, err = ownAddress(l.Listen, n.self.Address); err == nil {
+		if out.Host, out.Port, err = ownAddress(l.Listen, n.stateful.self.Address); err == nil {
 			return out, nil
 		}
 	}

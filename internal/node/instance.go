@@ -29,6 +29,12 @@ type instance struct {
 	guard     *guard.Holder
 	superuser string   // file with the password of PostgreSQL's superuser
 	secrets   []string // files with passwords that nobody gave: the nodes agree on them
+	data      string   // where its data is
+	// configure takes in what may change while it lives.
+	configure func(e *config.Engine, peers map[string]string) error
+
+	cancel context.CancelFunc
+	done   chan struct{}
 }
 
 // place is where a service's instance is to be on this node.
@@ -39,15 +45,10 @@ type place struct {
 }
 
 // instance makes the engine of a service's instance on this node.
-func (s *stateful) instance(sc config.Service) *instance {
-	at := place{service: sc, data: sc.Engine.Fleet().Data, peers: map[string]string{}}
+func (s *stateful) instance(c *config.Config, sc config.Service) *instance {
+	at := place{service: sc, data: sc.Engine.Fleet().Data, peers: s.peers(c, sc)}
 	if at.data == "" {
 		at.data = filepath.Join(s.node.options.Data, sc.Name)
-	}
-	for _, m := range s.declaration(sc).Members {
-		if m.Node != s.node.self.Name {
-			at.peers[m.Node] = m.Address
-		}
 	}
 	switch e := sc.Engine; {
 	case e.Redis != nil:
@@ -57,6 +58,17 @@ func (s *stateful) instance(sc config.Service) *instance {
 	default: // the configuration has exactly one kind
 		return s.postgres(at, e.Postgres)
 	}
+}
+
+// peers lists where the other instances of a service are.
+func (s *stateful) peers(c *config.Config, sc config.Service) map[string]string {
+	all := map[string]string{}
+	for _, m := range s.declaration(c, sc).Members {
+		if m.Node != s.self.Name {
+			all[m.Node] = m.Address
+		}
+	}
+	return all
 }
 
 func (s *stateful) secret(service, name string) string {
@@ -73,12 +85,15 @@ func (s *stateful) postgres(at place, p *config.Postgres) *instance {
 	}
 	i.superuser = passwords.Superuser
 	e := postgres.New(postgres.Options{
-		Node: n.self.Name, Service: name, DataDir: at.data, DataPath: p.Adopt, BinDir: p.Programs, OSUser: p.User,
-		Listen: n.self.Address, Port: p.Port, Peers: at.peers, Parameters: p.Parameters, HBA: p.HBA, Passwords: passwords,
+		Node: s.self.Name, Service: name, DataDir: at.data, DataPath: p.Adopt, BinDir: p.Programs, OSUser: p.User,
+		Listen: s.self.Address, Port: p.Port, Peers: at.peers, Parameters: p.Parameters, HBA: p.HBA, Passwords: passwords,
 		PeerPosition: func(node string) (uint64, bool) { return s.position(name, node) },
 		Log:          n.options.Log.With("component", "postgres", "service", name), Append: n.append,
 	})
-	i.engine, i.guard = e, s.holder(name, nil, "--lock", ledger.LockIn(at.data), "--data-dir", e.DataPath())
+	i.engine, i.guard, i.data = e, s.holder(name, nil, "--lock", ledger.LockIn(at.data), "--data-dir", e.DataPath()), e.DataPath()
+	i.configure = func(c *config.Engine, peers map[string]string) error {
+		return e.Configure(peers, c.Postgres.Parameters, c.Postgres.HBA)
+	}
 	return i
 }
 
@@ -91,13 +106,14 @@ func (s *stateful) redis(at place, r *config.Redis) *instance {
 		i.secrets = []string{password}
 	}
 	e := redis.New(redis.Options{
-		Node: n.self.Name, Service: name, DataDir: at.data, Program: r.Program, User: r.User,
-		Listen: n.self.Address, Port: r.Port, Peers: at.peers, Password: password, Fsync: r.Fsync,
+		Node: s.self.Name, Service: name, DataDir: at.data, Program: r.Program, User: r.User,
+		Listen: s.self.Address, Port: r.Port, Peers: at.peers, Password: password, Fsync: r.Fsync,
 		MinStandbys: r.MinStandbys, MaxSilence: time.Duration(r.MaxSilence), Parameters: r.Parameters,
 		PeerPosition: func(node string) (uint64, bool) { return s.position(name, node) },
 		Log:          n.options.Log.With("component", "redis", "service", name), Append: n.append,
 	})
-	i.engine, i.guard = e, s.holder(name, nil, "--lock", ledger.LockIn(at.data), "--data-dir", e.DataPath())
+	i.engine, i.guard, i.data = e, s.holder(name, nil, "--lock", ledger.LockIn(at.data), "--data-dir", e.DataPath()), e.DataPath()
+	i.configure = func(_ *config.Engine, peers map[string]string) error { e.SetPeers(peers); return nil }
 	return i
 }
 
@@ -109,7 +125,7 @@ func (s *stateful) script(at place, c *config.Script) *instance {
 	}
 	slices.Sort(env)
 	e := script.New(script.Options{
-		Node: n.self.Name, Service: name, DataDir: at.data, Peers: at.peers, Env: env,
+		Node: s.self.Name, Service: name, DataDir: at.data, Peers: at.peers, Env: env,
 		Commands: script.Commands{
 			Observe: c.Observe, Promote: c.Promote, Demote: c.Demote, Follow: c.Follow, Create: c.Create, Clone: c.Clone,
 			Rewind: c.Rewind, Start: c.Start, Stop: c.Stop, Fence: c.Fence, Checkpoint: c.Checkpoint,
@@ -124,12 +140,15 @@ func (s *stateful) script(at place, c *config.Script) *instance {
 			last = words
 		}
 	}
-	env = append(env, "BACKSTAY_SERVICE="+name, "BACKSTAY_NODE="+n.self.Name, "BACKSTAY_STEP=stop", "BACKSTAY_MODE=immediate")
+	env = append(env, "BACKSTAY_SERVICE="+name, "BACKSTAY_NODE="+s.self.Name, "BACKSTAY_STEP=stop", "BACKSTAY_MODE=immediate")
 	what := append([]string{"--"}, last...)
 	if len(c.Stop) > 0 { // without, a standby is left to itself, as it is when the node stops
 		what = append([]string{"--lock", ledger.LockIn(at.data)}, what...)
 	}
-	return &instance{engine: e, guard: s.holder(name, append(os.Environ(), env...), what...)}
+	return &instance{
+		engine: e, guard: s.holder(name, append(os.Environ(), env...), what...), data: at.data,
+		configure: func(_ *config.Engine, peers map[string]string) error { e.SetPeers(peers); return nil },
+	}
 }
 
 // holder is the node's end of the process that stops an instance which outlives its node's authority.
@@ -142,7 +161,7 @@ func (s *stateful) holder(service string, env []string, what ...string) *guard.H
 	return guard.NewHolder(guard.HolderOptions{
 		Command: append([]string{program, "guard"}, what...), Env: env, Log: n.options.Log.With("component", "guard"),
 		OnStop: func(why string) {
-			n.append(event.Record{Kind: "instance.guarded", Service: service, Member: n.self.Name, Message: "the guard stopped the database", Evidence: why})
+			n.append(event.Record{Kind: "instance.guarded", Service: service, Member: s.self.Name, Message: "the guard stopped the database", Evidence: why})
 		},
 	})
 }

@@ -24,16 +24,17 @@ func TestInstancesOfEveryKind(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := &stateful{node: &Node{options: Options{Data: "/data", Log: slog.New(slog.DiscardHandler)}, self: c.Nodes[0]}, config: c}
+		s := &stateful{node: &Node{options: Options{Data: "/data", Log: slog.New(slog.DiscardHandler)}}, self: c.Nodes[0]}
+		s.declared.Store(c)
 		sc := c.Engines()[0]
 		if kind := sc.Engine.Fleet().Kind; kind != name {
 			t.Errorf("%s: it is a %s", name, kind)
 		}
-		d := s.declaration(sc)
+		d := s.declaration(c, sc)
 		if len(d.Members) != 3 || d.Members[1].Address != want.address || d.Protection != want.protection || d.HoldDown == 0 || d.MaxLag == 0 {
 			t.Errorf("%s is declared as %+v", name, d)
 		}
-		i := s.instance(sc)
+		i := s.instance(c, sc)
 		var secrets []string
 		for _, path := range i.secrets {
 			secrets = append(secrets, filepath.Base(path))

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/backstay/backstay/internal/base/config"
+	"github.com/backstay/backstay/internal/base/event"
 	"github.com/backstay/backstay/internal/cluster"
 	"github.com/backstay/backstay/internal/cluster/trust"
 )
@@ -25,16 +26,20 @@ type membership struct {
 	Replace bool     `json:"replace,omitempty"` // it takes the place of a node of its name
 }
 
+// errNoMembership says that the node was neither the first of a cluster nor joined one.
+var errNoMembership = errors.New("this node belongs to no cluster yet")
+
+func storeDir(data string) string       { return filepath.Join(data, "store") }
 func trustDir(data string) string       { return filepath.Join(data, "trust") }
 func membershipFile(data string) string { return filepath.Join(data, "membership.json") }
 
-// readMembership reads what init or join left. A node that is the only one of its configuration needs neither.
+// readMembership reads what init or join left.
 func readMembership(data string, nodes int) (membership, error) {
 	var m membership
 	text, err := os.ReadFile(membershipFile(data))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return m, fmt.Errorf("this node belongs to no cluster yet: run `backstay init` on the first node, `backstay cluster join TOKEN` on the others, with the same --config, --node and --data (%d nodes are configured)", nodes)
+		return m, fmt.Errorf("%w: run `backstay init` on the first node, `backstay cluster join TOKEN` on the others, with the same --config, --node and --data (%d nodes are configured)", errNoMembership, nodes)
 	case err != nil:
 		return m, err
 	}
@@ -120,9 +125,44 @@ func (o Options) identify() (*config.Config, config.Node, error) {
 	return l.config, self, nil
 }
 
+// admit says whether a node may have a certificate of this cluster.
+func (s *stateful) admit(_ context.Context, node trust.Node, renewal bool) error {
+	if _, ok := s.config().Node(node.Name); !ok {
+		return fmt.Errorf("no node of the cluster's configuration is named %q: put it under nodes and `backstay apply` first", node.Name)
+	}
+	if !renewal && s.hears(node.Name) {
+		return fmt.Errorf("a node %s is alive already: two of one name would be taken for one; stop it first", node.Name)
+	}
+	return nil
+}
+
+// endpoints lists where other nodes renew certificates.
+func (s *stateful) endpoints() (all []string) {
+	c := s.config()
+	for _, node := range c.Nodes {
+		if node.Name != s.self.Name {
+			all = append(all, at(c, node, portJoining))
+		}
+	}
+	return all
+}
+
+// onRenewed tells how the renewal of this node's certificate went.
+func (s *stateful) onRenewed(until time.Time, err error) {
+	s.node.metrics.SetCertificate(until)
+	if err != nil {
+		s.node.append(event.Record{
+			Kind: event.CertificateFailed, Evidence: err.Error(),
+			Message: fmt.Sprintf("this node's certificate was not renewed and is tried again; it expires %s", until.UTC().Format(time.RFC3339)),
+		})
+		return
+	}
+	s.node.append(event.Record{Kind: event.CertificateRenewed, Message: "this node's certificate was renewed; it expires " + until.UTC().Format(time.RFC3339)})
+}
+
 // invite makes a token by which one node can join.
 func (s *stateful) invite(ctx context.Context, node string, ttl time.Duration) (string, error) {
-	return trust.Invite(ctx, s.store, trustDir(s.node.options.Data), trust.Invitation{TTL: ttl, Node: node, By: s.node.self.Name})
+	return trust.Invite(ctx, s.store, trustDir(s.node.options.Data), trust.Invitation{TTL: ttl, Node: node, By: s.self.Name})
 }
 
 // agreedSecret returns the secret at a key, made by the first node that asks.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/backstay/backstay/internal/base/config"
 	"github.com/backstay/backstay/internal/base/event"
+	"github.com/backstay/backstay/internal/cluster/versions"
 	"github.com/backstay/backstay/internal/control"
 	"github.com/backstay/backstay/internal/decide/failover"
 	"github.com/backstay/backstay/internal/observe/health"
@@ -32,7 +33,7 @@ import (
 
 // Options says what to run.
 type Options struct {
-	Config  string // path of the configuration
+	Config  string // path of the configuration; may be empty where the node has a copy of the cluster's
 	Name    string // which of the configuration's nodes this is; the host name when empty
 	Data    string // folder for what is kept between runs; made where missing
 	Socket  string // admin socket; admin.sock in Data when empty
@@ -70,15 +71,17 @@ type Node struct {
 	serving      map[string]*serving          // by listener address
 	certificates *serving                     // follows the files of the picture in force
 	inForce      api.ConfigStatus
+	version      *versions.Version // of the cluster, that is in force; nil: a file is
 }
 
 // Run runs a node until ctx ends, then takes leave as the configuration says. A configuration that cannot be used at
 // the start is an error; later it changes nothing.
 func Run(ctx context.Context, o Options) error {
-	first, err := load(o.Config)
+	candidates, err := begin(o)
 	if err != nil {
 		return err
 	}
+	first := candidates[0]
 	self, err := identity(first.config, o.Name)
 	if err != nil {
 		return err
@@ -100,8 +103,11 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	g := n.parts()
-	g.Add("serve", func(ctx context.Context) error { return n.serve(ctx, first) })
+	g.Add("serve", func(ctx context.Context) error { return n.serve(ctx, candidates) })
 	err = g.Run(ctx)
+	if n.stateful != nil && n.stateful.leaving.Load() {
+		n.log.Info("this node has left the cluster", "data", o.Data)
+	}
 	return errors.Join(err, n.listeners.Close())
 }
 
@@ -118,15 +124,26 @@ func dataFolder(path string, c *config.Config) error {
 	return os.Chmod(path, info.Mode().Perm()|0o011)
 }
 
-// serve begins to serve with the first configuration, follows reload signals, and takes leave when ctx ends.
-func (n *Node) serve(ctx context.Context, first *loaded) error {
-	if _, err := n.apply(first); err != nil {
-		return err
+// serve begins to serve with the first of the candidates that can be put in force, follows reload signals, and takes leave
+// when ctx ends.
+func (n *Node) serve(ctx context.Context, candidates []*loaded) error {
+	var errs []error
+	for _, l := range candidates {
+		_, err := n.put(l)
+		if err == nil {
+			break
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", l.source, err))
+	}
+	if len(errs) == len(candidates) {
+		return errors.Join(errs...)
 	}
 	n.setState(api.NodeReady)
 	n.events.Append(event.Record{Kind: event.NodeReady, Message: "serving"})
 	n.notify("READY=1")
-	n.log.Info("ready", "config", first.source, "revision", first.revision)
+	if n.stateful != nil {
+		close(n.stateful.follow.served)
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -184,6 +201,19 @@ func (n *Node) notify(state string) {
 	if err := notify(state); err != nil {
 		n.log.Warn("systemd was not told", "error", err)
 	}
+}
+
+// identify finds this node in a configuration that is to replace the one in force.
+func (n *Node) identify(c *config.Config) (config.Node, error) {
+	if n.stateful == nil {
+		return identity(c, n.options.Name)
+	}
+	name := n.stateful.self.Name
+	node, ok := c.Node(name)
+	if !ok {
+		return config.Node{}, fmt.Errorf("the node %s is not in it, and is of the cluster: `backstay cluster leave` on it first, or `backstay cluster remove %s` once it is dead", name, name)
+	}
+	return *node, nil
 }
 
 // identity finds this node among the configuration's nodes.

@@ -14,9 +14,10 @@ import (
 	"github.com/backstay/backstay/internal/serve/snapshot"
 )
 
-// follow carries what the loop agrees on to this node's own parts: the data plane gets the primary as the service's only
-// member, or none; the guard is told for how long this node's authority lasts; the store's leader is moved off a primary.
-func (s *stateful) follow(ctx context.Context) error {
+// followRoutes carries what the loop agrees on to this node's own parts: the data plane gets the primary as the service's
+// only member, or none; the guard is told for how long this node's authority lasts; the store's leader is moved off a
+// primary.
+func (s *stateful) followRoutes(ctx context.Context) error {
 	routes := s.control.Routes()
 	last := map[string]control.Route{}
 	ticker := time.NewTicker(s.profile.Heartbeat)
@@ -24,7 +25,14 @@ func (s *stateful) follow(ctx context.Context) error {
 	defer s.release()
 	for {
 		changed := routes.Changed()
-		for _, sc := range s.config.Engines() {
+		services := s.config().Engines()
+		for name := range last {
+			if !slices.ContainsFunc(services, func(sc config.Service) bool { return sc.Name == name }) {
+				delete(last, name) // its guard stops the instance at the time it was told last
+				s.node.forgetPrimary(name)
+			}
+		}
+		for _, sc := range services {
 			now := time.Now()
 			r := routes.Route(sc.Name)
 			if !r.Valid(now) {
@@ -64,11 +72,11 @@ func (s *stateful) tell(r control.Route) {
 
 // guard tells the instance's guard for how long this node has authority, or that it has none.
 func (s *stateful) guard(service string, r control.Route, now time.Time) {
-	i := s.engines[service]
+	i := s.crew.instance(service)
 	if i == nil {
 		return
 	}
-	if r.Primary != s.node.self.Name {
+	if r.Primary != s.self.Name {
 		_ = i.guard.Standby() // a guard that does not listen has nothing to be told
 		return
 	}
@@ -78,7 +86,7 @@ func (s *stateful) guard(service string, r control.Route, now time.Time) {
 }
 
 func (s *stateful) release() {
-	for _, i := range s.engines {
+	for _, i := range s.crew.all() {
 		_ = i.guard.Release() // a guard that does not listen has nothing to be told
 	}
 }
@@ -92,11 +100,11 @@ func (s *stateful) unburden(ctx context.Context, routes map[string]control.Route
 	for _, r := range routes {
 		busy[r.Primary] = true
 	}
-	if !busy[s.node.self.Name] || s.store.Leader() != s.node.self.Name {
+	if !busy[s.self.Name] || s.store.Leader() != s.self.Name {
 		return
 	}
 	for _, node := range s.leaders() {
-		if busy[node.Name] || node.Name == s.node.self.Name || !s.hears(node.Name) {
+		if busy[node.Name] || node.Name == s.self.Name || !s.hears(node.Name) {
 			continue
 		}
 		s.moved = time.Now()
@@ -115,8 +123,8 @@ func (s *stateful) unburden(ctx context.Context, routes map[string]control.Route
 // then costs an election and nothing else.
 func (s *stateful) leaders() []config.Node {
 	var free, others []config.Node
-	for _, node := range s.config.Nodes {
-		if slices.ContainsFunc(s.config.Engines(), func(c config.Service) bool { return slices.Contains(c.Engine.Fleet().Nodes, node.Name) }) {
+	for _, node := range s.config().Nodes {
+		if slices.ContainsFunc(s.config().Engines(), func(c config.Service) bool { return slices.Contains(c.Engine.Fleet().Nodes, node.Name) }) {
 			others = append(others, node)
 		} else {
 			free = append(free, node)
@@ -162,6 +170,14 @@ func (n *Node) renew(which func(*snapshot.Service) bool) {
 			n.members(s)
 		}
 	}
+}
+
+// forgetPrimary forgets the primary of a service that is gone, and who could be read from.
+func (n *Node) forgetPrimary(service string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.primaries, service)
+	delete(n.readers, service)
 }
 
 // members tells a service's pool whom it consists of: its endpoints, its primary where it has an engine, or those that may

@@ -2,17 +2,14 @@ package node
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/backstay/backstay/internal/base/config"
 	"github.com/backstay/backstay/internal/base/event"
+	"github.com/backstay/backstay/internal/cluster/versions"
 	"github.com/backstay/backstay/internal/observe/health"
 	"github.com/backstay/backstay/internal/observe/telemetry"
 	"github.com/backstay/backstay/internal/operate/api"
@@ -22,44 +19,98 @@ import (
 	"github.com/backstay/backstay/internal/serve/transport"
 )
 
-// loaded is a configuration that was read and found valid.
-type loaded struct {
-	config   *config.Config
-	source   string
-	revision string
-}
-
-func load(path string) (*loaded, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("configuration: %w", err)
-	}
-	c, err := config.Parse(path, text)
-	if err != nil {
-		return nil, err
-	}
-	sum := sha256.Sum256(text)
-	return &loaded{config: c, source: path, revision: hex.EncodeToString(sum[:4])}, nil
-}
-
-// Reload implements api.System: it reads the configuration again and puts it in force, or changes nothing and says why.
+// Reload implements api.System: it reads the configuration again and puts it in force, or changes nothing and says why. In a
+// cluster with a version of its own that one is loaded again, secrets and certificates anew, and a file that differs is not
+// used.
 func (n *Node) Reload(context.Context) (api.Reloaded, error) {
-	l, err := load(n.options.Config)
-	var out api.Reloaded
-	if err == nil {
-		out, err = n.apply(l)
+	v := n.newestVersion()
+	var l *loaded
+	var err error
+	source := n.options.Config
+	switch {
+	case v != nil:
+		source = title(*v)
+		l, err = parseVersion(*v)
+	case source == "":
+		return api.Reloaded{}, api.Errorf(api.Refused, "this node was started without --config and no version of the cluster is known yet")
+	default:
+		l, err = load(source)
 	}
 	if err != nil {
-		n.metrics.Reloaded(false, time.Now())
-		n.mu.Lock()
-		n.inForce.Refused = err.Error()
-		n.mu.Unlock()
-		n.events.Append(event.Record{Kind: event.ConfigRefused, Message: "the configuration was refused; the one in force stays", Evidence: err.Error()})
-		n.log.Error("configuration refused", "error", err)
-		lines := strings.Split(strings.TrimSpace(err.Error()), "\n")
-		return out, &api.Error{Kind: api.Refused, Message: "the configuration was refused and nothing was changed", Details: lines}
+		n.refused(source, err)
+		return api.Reloaded{}, refusal(err)
+	}
+	out, err := n.put(l)
+	if err != nil {
+		return out, refusal(err)
+	}
+	if v == nil {
+		return out, nil
+	}
+	out.Version = v.Number
+	if path := n.options.differing(*v); path != "" {
+		return out, n.diverging(*v, path)
 	}
 	return out, nil
+}
+
+// newestVersion is the cluster's newest, or the one in force while that is not known; nil where there is none.
+func (n *Node) newestVersion() *versions.Version {
+	if n.stateful != nil {
+		if v := n.stateful.follow.Newest(); v != nil {
+			return v
+		}
+	}
+	return n.versionInForce()
+}
+
+// diverging explains why a file that was to be read again was not.
+func (n *Node) diverging(v versions.Version, path string) error {
+	err := api.Errorf(api.Refused, "version %d of the cluster is in force, %s; it was loaded again. %s differs from it and was not used: "+
+		"`backstay apply %s` puts it in force on every node, `backstay history %d` prints what is", v.Number, credit(v), path, path, v.Number)
+	n.events.Append(event.Record{Kind: event.ConfigRefused, Message: fmt.Sprintf("%s was not used: version %d of the cluster is in force", path, v.Number), Evidence: err.Message})
+	n.log.Warn("a file that differs from the cluster's configuration was not used", "file", path, "version", v.Number)
+	return err
+}
+
+func refusal(err error) error {
+	lines := strings.Split(strings.TrimSpace(err.Error()), "\n")
+	return &api.Error{Kind: api.Refused, Message: "the configuration was refused and nothing was changed", Details: lines}
+}
+
+// refused says everywhere that a configuration was not put in force.
+func (n *Node) refused(source string, err error) {
+	n.metrics.Reloaded(false, time.Now())
+	n.mu.Lock()
+	told := n.inForce.Refused == err.Error()
+	n.inForce.Refused = err.Error()
+	n.mu.Unlock()
+	if told {
+		return // it is tried again and again
+	}
+	n.events.Append(event.Record{Kind: event.ConfigRefused, Message: source + " was refused; the configuration in force stays", Evidence: err.Error()})
+	n.log.Error("configuration refused", "source", source, "error", err)
+}
+
+// put puts a configuration in force, or changes nothing and says everywhere why.
+func (n *Node) put(l *loaded) (api.Reloaded, error) {
+	out, err := n.apply(l)
+	if err != nil {
+		n.refused(l.source, err)
+	}
+	return out, err
+}
+
+// try stages a configuration and takes everything back.
+func (n *Node) try(l *loaded) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	st, err := n.stage(l)
+	if err == nil {
+		n.discard(st)
+		n.metrics.Retain(n.configured)
+	}
+	return err
 }
 
 // apply stages all that can fail aside, then commits.
@@ -83,11 +134,14 @@ type staged struct {
 func (n *Node) stage(l *loaded) (*staged, error) {
 	st := &staged{pools: map[string]*pool.Service{}}
 	var err error
-	if st.node, err = identity(l.config, n.options.Name); err != nil {
+	if st.node, err = n.identify(l.config); err != nil {
 		return nil, err
 	}
-	if err := n.sameEngines(l.config); err != nil {
+	if err := n.compatible(l.config); err != nil {
 		return nil, err
+	}
+	if err := dataFolder(n.options.Data, l.config); err != nil {
+		return nil, fmt.Errorf("data folder: %w", err)
 	}
 	if err := telemetry.CheckAccessLog(l.config.AccessLog); err != nil {
 		return nil, fmt.Errorf("access_log: %w", err)
@@ -159,6 +213,9 @@ func (n *Node) commit(l *loaded, st *staged) api.Reloaded {
 		}
 	}
 	n.metrics.Retain(n.configured)
+	if n.stateful != nil {
+		n.stateful.crew.Want(l.config)
+	}
 	return n.account(l, old)
 }
 
@@ -182,7 +239,16 @@ func (n *Node) account(l *loaded, old *snapshot.Snapshot) api.Reloaded {
 			out.Changes = append(out.Changes, c.String())
 		}
 	}
-	n.inForce = api.ConfigStatus{Revision: l.revision, Source: l.source, Loaded: time.Now()}
+	before := n.version
+	n.inForce, n.version = api.ConfigStatus{Revision: l.revision, Source: l.source, Loaded: time.Now()}, l.version
+	number := 0
+	if v := l.version; v != nil {
+		number = v.Number
+		if before == nil || before.ID != v.ID {
+			n.tellVersion(*v)
+		}
+	}
+	n.metrics.SetConfigVersion(number)
 	n.metrics.Reloaded(true, n.inForce.Loaded)
 	n.events.Append(event.Record{
 		Kind: event.ConfigApplied, Message: fmt.Sprintf("configuration %s of %s is in force", l.revision, l.source), Evidence: strings.Join(out.Changes, "; "),
@@ -251,20 +317,4 @@ func addresses(c *config.Config) []string {
 		out = append(out, c.Metrics.Listen)
 	}
 	return out
-}
-
-// sameEngines refuses changes of what can be changed only by starting the node again.
-func (n *Node) sameEngines(c *config.Config) error {
-	snap := n.snapshot.Load()
-	if snap == nil {
-		return nil
-	}
-	describe := func(c *config.Config) string {
-		text, _ := json.Marshal([]any{c.Cluster, c.Nodes, c.Store, c.Engines()})
-		return string(text)
-	}
-	if len(c.Engines())+len(snap.Config.Engines()) > 0 && describe(c) != describe(snap.Config) {
-		return errors.New("nodes, store and services with an engine cannot be changed by a reload: start the nodes again, one after the other, a primary's last")
-	}
-	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/backstay/backstay/internal/cluster/trust"
 	"github.com/backstay/backstay/internal/operate/api"
 	"github.com/backstay/backstay/internal/serve/pool"
 )
@@ -24,6 +25,7 @@ func (n *Node) Status(context.Context) (api.Status, error) {
 		return out, nil
 	}
 	out.Cluster = snap.Config.Cluster
+	n.versionStatus(&out.Config)
 	for _, l := range snap.Config.Listeners {
 		out.Listeners = append(out.Listeners, api.ListenerStatus{
 			Name: l.ID(), Address: l.Listen, Kind: listenerKind(l), TLS: l.TLS != nil,
@@ -42,6 +44,19 @@ func (n *Node) Status(context.Context) (api.Status, error) {
 	}
 	out.Modes = n.modeStatus()
 	return out, nil
+}
+
+// versionStatus adds what is known of the cluster's configuration; the mutex is held.
+func (n *Node) versionStatus(out *api.ConfigStatus) {
+	if v := n.version; v != nil {
+		out.Version, out.Applied, out.Differs = v.Number, credit(*v), n.options.differing(*v)
+	}
+	if n.stateful != nil {
+		out.Waiting = n.stateful.follow.waiting()
+		if until, err := trust.Expires(trustDir(n.options.Data)); err == nil {
+			out.Certificate = until
+		}
+	}
 }
 
 func serviceStatus(s pool.ServiceStatus) api.ServiceStatus {

@@ -10,9 +10,9 @@ import (
 	"github.com/backstay/backstay/internal/operate/api"
 )
 
-// errStateless is what a node without engines says to those who want to steer one.
+// errStateless is what a node of no cluster says to those who want to steer one.
 func errStateless() error {
-	return api.Errorf(api.Refused, "no service of this node's configuration has an engine")
+	return api.Errorf(api.Refused, "this node is of no cluster: `backstay init` makes one of its first node, `backstay cluster join` lets others in")
 }
 
 // steered gives errors of the loop the kind that people's programs go by.
@@ -42,7 +42,7 @@ func (n *Node) Wish(ctx context.Context, w api.Wish) error {
 	if n.stateful == nil {
 		return errStateless()
 	}
-	return steered(n.stateful.control.Wish(ctx, w.Service, failover.Wish{Kind: w.Kind, To: w.To, By: "operator on " + n.self.Name}))
+	return steered(n.stateful.control.Wish(ctx, w.Service, failover.Wish{Kind: w.Kind, To: w.To, By: "operator on " + n.stateful.self.Name}))
 }
 
 // Pause implements api.Cluster.

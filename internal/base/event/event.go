@@ -63,9 +63,11 @@ const (
 
 	ConfigApplied = "config.applied"
 	ConfigRefused = "config.refused"
+	ConfigVersion = "config.version" // another version of the cluster's configuration is in force here
 
 	CertificateReloaded = "certificate.reloaded"
-	CertificateFailed   = "certificate.failed" // a changed file cannot be used; the old certificate stays
+	CertificateFailed   = "certificate.failed"  // a changed file cannot be used; the old certificate stays
+	CertificateRenewed  = "certificate.renewed" // this node's own, by which nodes know each other
 
 	ClusterFounded      = "cluster.founded"      // the first member of a new cluster
 	ClusterJoined       = "cluster.joined"       // the node is a voting member from now on

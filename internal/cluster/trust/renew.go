@@ -44,7 +44,7 @@ func (r *Renewer) Run(ctx context.Context) error {
 		}
 		if wait <= 0 {
 			err := r.Renew(ctx)
-			until, _ := r.expires()
+			until, _ := Expires(r.o.Dir)
 			r.o.OnRenewed(until, err)
 			if err != nil {
 				r.o.Log.Error("certificate not renewed", "expires", until, "error", err)
@@ -74,8 +74,9 @@ func (r *Renewer) due() (time.Duration, error) {
 	return time.Until(issued.Add(time.Duration(float64(life) * (0.45 + spread)))), nil
 }
 
-func (r *Renewer) expires() (time.Time, error) {
-	cert, err := loadCert(Files(r.o.Dir).Cert)
+// Expires returns when the node's certificate in dir does.
+func Expires(dir string) (time.Time, error) {
+	cert, err := loadCert(Files(dir).Cert)
 	if err != nil {
 		return time.Time{}, err
 	}

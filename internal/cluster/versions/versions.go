@@ -247,6 +247,21 @@ func (l Log) Try(ctx context.Context, t Trial) (id string, err error) {
 	return t.ID, err
 }
 
+// EndTrial forgets a question, once the answers are in, if it is still the newest.
+func (l Log) EndTrial(ctx context.Context, id string) error {
+	kv, err := l.Store.Get(ctx, keyTrial)
+	if err == nil {
+		var t Trial
+		if t, err = decode[Trial](kv); err == nil && t.ID == id {
+			err = l.Store.Delete(ctx, keyTrial, kv.Revision)
+		}
+	}
+	if errors.Is(err, cluster.ErrNotFound) || errors.Is(err, cluster.ErrConflict) {
+		return nil
+	}
+	return err
+}
+
 // Judge notes what a node says of a trial.
 func (l Log) Judge(ctx context.Context, v Verdict) error {
 	_, err := l.Store.Put(ctx, keyVerdict+v.Node, encode(v), cluster.Whatever)

@@ -16,6 +16,8 @@ var (
 	nodeReady      = desc("node_ready", "1 while the node takes new work.")
 	reloads        = desc("config_reloads_total", "Attempts to apply a configuration, by result.", "result")
 	reloadOK       = desc("config_last_reload_successful", "1 if the last attempt to apply a configuration worked.")
+	configVersion  = desc("config_version", "Version of the cluster's configuration that is in force; 0 where a file is.")
+	certificate    = desc("cluster_certificate_expiry_timestamp_seconds", "When this node's certificate within the cluster expires; it is renewed long before.")
 	reloadTime     = desc("config_last_reload_success_timestamp_seconds", "When a configuration was last applied.")
 	accessLines    = desc("access_log_lines_total", "Lines written to the access log.")
 	accessDropped  = desc("access_log_dropped_total", "Lines that the access log dropped: too many were waiting, or the file could not be written.")
@@ -98,7 +100,7 @@ var (
 // Describe implements prometheus.Collector.
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		buildInfo, nodeReady, reloads, reloadOK, reloadTime, accessLines, accessDropped, spansExported,
+		buildInfo, nodeReady, reloads, reloadOK, reloadTime, configVersion, certificate, accessLines, accessDropped, spansExported,
 		listenerOpened, listenerActive, listenerRefuse,
 		httpRequests, httpDuration, httpReceived, httpSent,
 		tcpSessions, tcpActive, tcpDuration, tcpReceived, tcpSent,

@@ -9,6 +9,10 @@ func (n *nodeCounters) collect(out scrape) {
 	out.counter(reloads, float64(n.reloadsRefused.Load()), "refused")
 	out.flag(reloadOK, n.reloadOK.Load())
 	out.gauge(reloadTime, float64(n.reloadedAt.Load())/1e3)
+	out.gauge(configVersion, float64(n.configVersion.Load()))
+	if at := n.certificate.Load(); at != 0 {
+		out.gauge(certificate, float64(at))
+	}
 	out.counter(accessLines, float64(n.accessWritten.Load()))
 	out.counter(accessDropped, float64(n.accessDropped.Load()))
 	out.counter(spansExported, float64(n.spansExported.Load()), "exported")

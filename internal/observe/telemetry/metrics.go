@@ -84,6 +84,20 @@ func (m *Metrics) Reloaded(ok bool, at time.Time) {
 	m.node.reloadsRefused.Add(1)
 }
 
+// SetConfigVersion says which version of the cluster's configuration is in force; 0 where a file is.
+func (m *Metrics) SetConfigVersion(version int) {
+	if m != nil {
+		m.node.configVersion.Store(int64(version))
+	}
+}
+
+// SetCertificate says when this node's certificate within the cluster expires.
+func (m *Metrics) SetCertificate(expires time.Time) {
+	if m != nil {
+		m.node.certificate.Store(expires.Unix())
+	}
+}
+
 // Labels are the names of one handle; those it does not have are empty.
 type Labels struct{ Listener, Route, Service, Member string }
 
@@ -110,6 +124,8 @@ type nodeCounters struct {
 	reloads        atomic.Uint64
 	reloadsRefused atomic.Uint64
 	reloadedAt     atomic.Int64 // milliseconds since 1970; 0 = never
+	configVersion  atomic.Int64
+	certificate    atomic.Int64 // seconds since 1970; 0 = there is none
 	accessWritten  atomic.Uint64
 	accessDropped  atomic.Uint64
 	spansExported  atomic.Uint64

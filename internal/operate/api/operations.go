@@ -66,6 +66,9 @@ func (s *Server) operations(mux *http.ServeMux) {
 	if c, ok := s.o.System.(Cluster); ok {
 		s.cluster(a, c)
 	}
+	if c, ok := s.o.System.(Configuration); ok {
+		s.configuration(a, c)
+	}
 }
 
 // events streams records as JSON lines.

@@ -34,10 +34,15 @@ const (
 
 // ConfigStatus says which configuration is in force.
 type ConfigStatus struct {
-	Revision string    `json:"revision" doc:"Hash of its text"`
-	Source   string    `json:"source" doc:"Where it was read from"`
-	Loaded   time.Time `json:"loaded" doc:"When it was applied"`
-	Refused  string    `json:"refused,omitempty" doc:"Why the last attempt to reload changed nothing; empty when it worked"`
+	Revision    string    `json:"revision" doc:"Hash of its text"`
+	Source      string    `json:"source" doc:"Where it was read from"`
+	Loaded      time.Time `json:"loaded" doc:"When it was applied"`
+	Version     int       `json:"version,omitempty" doc:"Version of the cluster's configuration; left out where the node reads a file"`
+	Applied     string    `json:"applied,omitempty" doc:"Who applied the version, when, and why"`
+	Differs     string    `json:"differs,omitempty" doc:"Path of the node's file, where it says something else than the version in force; it is not used"`
+	Waiting     string    `json:"waiting,omitempty" doc:"Why the cluster's newest version is not in force on this node"`
+	Certificate time.Time `json:"certificate,omitzero" doc:"When this node's certificate within the cluster expires"`
+	Refused     string    `json:"refused,omitempty" doc:"Why the last attempt to reload changed nothing; empty when it worked"`
 }
 
 // ListenerStatus is one listener.

@@ -34,6 +34,7 @@ type EventQuery struct {
 
 // Reloaded says what a reload did.
 type Reloaded struct {
+	Version  int      `json:"version,omitempty" doc:"Version of the cluster's configuration; left out where the node reads a file"`
 	Revision string   `json:"revision" doc:"Hash of the configuration that is now in force"`
 	Changed  bool     `json:"changed" doc:"False when the file says what was in force already"`
 	Changes  []string `json:"changes,omitempty" doc:"One line for each thing that changed"`

@@ -104,7 +104,7 @@ func (a *app) root() *cobra.Command {
 	for group, commands := range map[string][]*cobra.Command{
 		groupNode:   append(a.startCommands(), a.clusterCommands()...),
 		groupState:  append(a.statefulCommands(), a.pgCommand()),
-		groupConfig: {a.checkCommand(), a.configCommand()},
+		groupConfig: {a.checkCommand(), a.configCommand(), a.applyCommand(), a.historyCommand(), a.rollbackCommand()},
 		groupSteer:  {a.statusCommand(), a.eventsCommand(), a.reloadCommand(), a.drainCommand(), a.resumeCommand(), a.degradeCommand()},
 		"":          {a.versionCommand(), a.completionCommand(), exitCodesTopic()},
 	} {

@@ -100,6 +100,7 @@ func startNode(ts *testscript.TestScript, _ bool, _ []string) {
 
 // fake is a node in the middle of trouble: all that the status can show is there.
 type fake struct {
+	versioned
 	log    *event.Log
 	status chan api.Status // of capacity 1: the picture there is
 	mode   string          // NAME STATE, as it was turned last

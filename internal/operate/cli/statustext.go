@@ -18,7 +18,7 @@ func (s style) status(st api.Status) string {
 	}
 	fmt.Fprintf(&b, "node %s: %s, up %s, backstay %s, pid %d\n", s.paint(bold, name),
 		s.paint(nodeColour(st.State), string(st.State)), age(st.Uptime()), st.Version, st.PID)
-	fmt.Fprintf(&b, "configuration %.12s from %s, applied %s ago\n", st.Config.Revision, st.Config.Source, age(st.Now.Sub(st.Config.Loaded)))
+	b.WriteString(s.configuration(st))
 	if st.Config.Refused != "" {
 		fmt.Fprintf(&b, "%s\n%s\n", s.paint(red, "the last reload changed nothing:"), indent(st.Config.Refused))
 	}
@@ -33,6 +33,33 @@ func (s style) status(st api.Status) string {
 	}
 	return b.String()
 }
+
+// configuration writes which one is in force.
+func (s style) configuration(st api.Status) string {
+	var b strings.Builder
+	c := st.Config
+	fmt.Fprintf(&b, "configuration %.12s from %s, applied %s ago\n", c.Revision, c.Source, age(st.Now.Sub(c.Loaded)))
+	if c.Applied != "" {
+		fmt.Fprintf(&b, "  %s\n", c.Applied)
+	}
+	if c.Differs != "" {
+		fmt.Fprintf(&b, "  %s\n", s.paint(yellow, c.Differs+" differs and is not used"))
+	}
+	if c.Waiting != "" {
+		fmt.Fprintf(&b, "%s\n", s.paint(red, indent(c.Waiting)))
+	}
+	if !c.Certificate.IsZero() {
+		line := "certificate within the cluster expires in " + age(c.Certificate.Sub(st.Now))
+		if c.Certificate.Sub(st.Now) < expiring {
+			line = s.paint(red, line)
+		}
+		fmt.Fprintf(&b, "%s\n", line)
+	}
+	return b.String()
+}
+
+// expiring is how near the end of a certificate is alarming: it is renewed days before.
+const expiring = 36 * time.Hour
 
 func (s style) listeners(all []api.ListenerStatus) string {
 	rows := make([][]field, 0, len(all))

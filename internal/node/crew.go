@@ -136,7 +136,13 @@ func (w *crew) begin(ctx context.Context, service string, i *instance) {
 		for ctx.Err() == nil {
 			g := &group{}
 			g.Add("guard", i.guard.Run) // the last to go
-			g.Add("instance", i.Run)
+			g.Add("instance", func(ctx context.Context) error {
+				err := i.Run(ctx)
+				if ctx.Err() != nil {
+					_ = i.guard.Release() // it is stopped; a guard that does not listen has nothing to be told
+				}
+				return err
+			})
 			well := time.AfterFunc(crewRest, func() { w.trouble(service, nil) })
 			err := g.Run(ctx)
 			well.Stop()
@@ -151,11 +157,11 @@ func (w *crew) begin(ctx context.Context, service string, i *instance) {
 
 // release stops an instance and forgets it. Its data stays.
 func (w *crew) release(service string, i *instance) {
+	w.mu.Lock()
+	delete(w.instances, service) // nobody tells its guard anything else from now on
+	w.mu.Unlock()
 	i.cancel()
 	<-i.done
-	w.mu.Lock()
-	delete(w.instances, service)
-	w.mu.Unlock()
 	w.trouble(service, nil)
 	w.trouble(service+" (settings)", nil)
 	w.s.node.append(event.Record{

@@ -10,6 +10,7 @@ import (
 	"github.com/backstay/backstay/internal/base/config"
 	"github.com/backstay/backstay/internal/base/event"
 	"github.com/backstay/backstay/internal/control"
+	"github.com/backstay/backstay/internal/decide/plan"
 	"github.com/backstay/backstay/internal/observe/resolve"
 	"github.com/backstay/backstay/internal/serve/snapshot"
 )
@@ -29,12 +30,14 @@ func (s *stateful) followRoutes(ctx context.Context) error {
 		for name := range last {
 			if !slices.ContainsFunc(services, func(sc config.Service) bool { return sc.Name == name }) {
 				delete(last, name) // its guard stops the instance at the time it was told last
+				s.dog.Release(name)
 				s.node.forgetPrimary(name)
 			}
 		}
 		for _, sc := range services {
 			now := time.Now()
 			r := routes.Route(sc.Name)
+			s.watchdog(r, now)
 			if !r.Valid(now) {
 				r = control.Route{Service: sc.Name, Epoch: r.Epoch, Hold: r.Hold}
 			}
@@ -85,7 +88,28 @@ func (s *stateful) guard(service string, r control.Route, now time.Time) {
 	}
 }
 
+// watchdog tells the device for how long this node has authority, clients being held or not, and that it has none once its
+// instance is seen not to run as a primary.
+func (s *stateful) watchdog(r control.Route, now time.Time) {
+	if s.dog == nil {
+		return
+	}
+	if s.crew.instance(r.Service) == nil {
+		s.dog.Release(r.Service)
+		return
+	}
+	if r.Primary == s.self.Name && now.Before(r.Until) {
+		s.dog.Keep(r.Service, r.Until)
+		return
+	}
+	v, err := s.control.View(r.Service)
+	if own := v.Nodes[s.self.Name].Report; err == nil && own.Observed && (!own.Observation.Running || own.Observation.Role != plan.Primary) {
+		s.dog.Release(r.Service)
+	}
+}
+
 func (s *stateful) release() {
+	s.dog.Close()
 	for _, i := range s.crew.all() {
 		_ = i.guard.Release() // a guard that does not listen has nothing to be told
 	}

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/backstay/backstay/internal/act/watchdog"
 	"github.com/backstay/backstay/internal/base/config"
 	"github.com/backstay/backstay/internal/cluster"
 	"github.com/backstay/backstay/internal/cluster/trust"
@@ -43,6 +44,7 @@ type stateful struct {
 	follow  *follower
 	watched map[string]*watched // by pool; of followRoutes alone
 	moved   time.Time           // when the store's leader was last moved on
+	dog     *watchdog.Watchdog  // nil without
 	join    *trust.Endpoint
 	renew   *trust.Renewer
 	leaving atomic.Bool // for good
@@ -97,6 +99,10 @@ func newStateful(n *Node, c *config.Config) (*stateful, error) {
 		Dir: dir, Node: trust.Node{Name: s.self.Name, Addresses: []string{s.self.Address}}, Log: s.log,
 		Endpoints: s.endpoints, OnRenewed: s.onRenewed,
 	})
+	s.dog = newWatchdog(n, profile)
+	if err := s.dog.Check(); err != nil {
+		return nil, fmt.Errorf("%w; it is required by the configuration of the node %s", err, s.self.Name)
+	}
 	s.control = control.New(control.Options{
 		Self: s.self.Name, Store: s.store, Peers: newPeers(s.link, s.log),
 		Renew: profile.LeaseRenew, Margin: profile.LeaseMargin, StoreTry: profile.StoreTry,

@@ -37,7 +37,7 @@ var owners = map[string][]string{
 	"go.opentelemetry.io":            {"internal/observe/telemetry", "resilience/otelx"},
 	"github.com/pires/go-proxyproto": {"internal/serve/transport"},
 	"golang.org/x/net":               {"internal/serve/httpproxy"},
-	"golang.org/x/sys":               {"internal/serve/transport", "internal/serve/httpproxy", "internal/serve/tcpproxy", "internal/node"},
+	"golang.org/x/sys":               {"internal/serve/transport", "internal/serve/httpproxy", "internal/serve/tcpproxy", "internal/node", "internal/act/watchdog"},
 	"go.etcd.io":                     {"internal/cluster"},
 	"go.uber.org/zap":                {"internal/cluster"},
 	"github.com/jackc/pgx":           {"internal/act/postgres", "internal/operate/demo"},

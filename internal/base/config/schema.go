@@ -36,6 +36,16 @@ type Node struct {
 	Zone string `yaml:"zone"`
 	// Address is where the other nodes reach this one.
 	Address string `yaml:"address"`
+	// Watchdog has the machine reset where the node hangs while an engine's primary runs on it. It is read when the node starts.
+	Watchdog *Watchdog `yaml:"watchdog"`
+}
+
+// Watchdog is the kernel's device that resets the machine unless it is told in time that all is well. It is opened only while this node is primary of a service with an engine, and its timer is shorter than what is left of that authority.
+type Watchdog struct {
+	// Device is its file, such as /dev/watchdog. Its driver must not be loaded with nowayout, and nothing else (systemd's RuntimeWatchdogSec, watchdogd) may use it.
+	Device string `yaml:"device" required:"true" config:"shorthand"`
+	// Required refuses to start the node where the device cannot be used; otherwise that is told and the node goes on without.
+	Required bool `yaml:"required"`
 }
 
 // Metrics says where Prometheus may scrape this node.

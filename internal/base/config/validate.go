@@ -133,6 +133,7 @@ func (v *validator) nodes() {
 		if strings.Contains(n.Address, "/") || strings.ContainsAny(n.Address, " ") {
 			v.problem(p.key("address"), fmt.Sprintf("%q is not an address", n.Address), "write an IP address or a host name, without http:// or a path")
 		}
+		v.watchdog(n, p)
 	}
 }
 

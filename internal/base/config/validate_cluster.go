@@ -28,6 +28,23 @@ func (v *validator) engine(s *Service, p path) {
 	}
 }
 
+// watchdog holds a node's watchdog against what it could be for.
+func (v *validator) watchdog(n Node, p path) {
+	if n.Watchdog == nil {
+		return
+	}
+	p = p.key("watchdog")
+	used := slices.ContainsFunc(v.config.Engines(), func(s Service) bool { return slices.Contains(s.Engine.Fleet().Nodes, n.Name) })
+	switch {
+	case !strings.HasPrefix(n.Watchdog.Device, "/"):
+		v.problem(p.key("device"), fmt.Sprintf("%q is not the path of a device", n.Watchdog.Device), "write device: /dev/watchdog")
+	case !used && !v.namesInDoubt():
+		v.problem(p, fmt.Sprintf("no service has an engine with an instance on %s, so that it is never a primary", n.Name), "take watchdog out")
+	case v.config.Agreement().Profile == "lan-fast":
+		v.problem(p, "a watchdog counts in whole seconds, and with the profile lan-fast a primary's authority is certain for less than one", "write store: lan, or take watchdog out")
+	}
+}
+
 // fleet holds what all kinds of engines declare.
 func (v *validator) fleet(f Fleet, p path) {
 	seen := map[string]path{}

@@ -60,6 +60,9 @@ bench-lib: ## the resilience library and others of its kind side by side; writes
 sim: ## overload and partial failure in simulated time; writes docs/resilience.md and its pictures
 	$(GO) test -count=1 ./test/sim -update
 
+sim-failover: ## SCHEDULES (default 2000) random fault schedules of whole clusters in simulated time, RACE=1 with the race detector; SEED=N: that one again, with its log
+	scripts/sim-failover $(if $(SEED),-seed $(SEED),$(or $(SCHEDULES),2000) $(or $(FIRST),1) $(if $(RACE),-race))
+
 bench: ## Go benchmarks of the hot paths, with allocations
 	$(GO) test -run '^$$' -bench . -benchmem ./resilience/... ./internal/...
 
@@ -72,5 +75,5 @@ clean: ## remove what was built
 setup-test:
 	@scripts/setup test
 
-.PHONY: sim bench-overload bench-lib help run run-postgres test check build e2e h2spec cache-tests fuzz bench-http bench generate clean setup-test FORCE
+.PHONY: sim sim-failover bench-overload bench-lib help run run-postgres test check build e2e h2spec cache-tests fuzz bench-http bench generate clean setup-test FORCE
 FORCE:

@@ -83,7 +83,7 @@ func (u *unit) reflex(v failover.View, contacts map[string]Contact) bool {
 		}
 		return false
 	}
-	if u.excused() {
+	if u.excused() || u.c.o.off == safeguardReflex {
 		return false
 	}
 	why := u.whyNoAuthority()

@@ -32,7 +32,7 @@ func (u *unit) care(v failover.View) {
 	if o := u.observation; h.job == nil && u.observed && o.Running && (o.Streaming || o.Role == plan.Primary) {
 		*c = caring{rest: c.rest, wish: c.wish}
 	}
-	d := failover.Care(v)
+	d := u.c.o.judge.care(v)
 	if d.Verdict != failover.Act {
 		return
 	}

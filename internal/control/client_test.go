@@ -32,7 +32,8 @@ func (s *sim) write(proxy string) bool {
 	routes := n.ctl().Routes()
 	changed := routes.Changed()
 	r := routes.Route("db")
-	if !r.Valid(time.Now()) || !s.linked(proxy, r.Primary) && proxy != r.Primary {
+	valid := func(r Route) bool { return r.Valid(time.Now()) || s.wrong.credulous && r.Primary != "" }
+	if !valid(r) || !s.linked(proxy, r.Primary) && proxy != r.Primary {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, 2*time.Second)
@@ -49,7 +50,7 @@ func (s *sim) write(proxy string) bool {
 				continue
 			}
 			changed = routes.Changed()
-			if now := routes.Route("db"); now.Epoch != r.Epoch || !now.Valid(time.Now()) {
+			if now := routes.Route("db"); now.Epoch != r.Epoch || !valid(now) {
 				cancel()
 				return
 			}
@@ -65,7 +66,7 @@ func (s *sim) write(proxy string) bool {
 		return false
 	}
 	now := routes.Route("db")
-	toClient := now.Valid(time.Now()) && now.Epoch == r.Epoch && !n.isHung() && n.up()
+	toClient := valid(now) && now.Epoch == r.Epoch && !n.isHung() && n.up()
 	s.ack(value, w, toClient)
 	return toClient
 }
@@ -81,12 +82,12 @@ func (s *sim) ack(value string, w fake.Write, toClient bool) {
 		s.gap = max(s.gap, time.Since(s.ackAt))
 	}
 	s.acked[value], s.ackAt, s.epoch = true, time.Now(), max(s.epoch, w.Epoch)
-	s.mu.Unlock()
-	s.mu.Lock()
 	s.acks = append(s.acks, fmt.Sprintf("%s %s at %d by %s, epoch %d", time.Now().Format("05.0000"), value, w.Position, w.Node, w.Epoch))
+	recorded := s.recorded
 	s.mu.Unlock()
+	s.covers(recorded, []string{value}, func(member, value string) bool { return s.world.Instance(member).Has(value) })
 	if w.Epoch < old {
-		s.fail("%s acknowledged %s at epoch %d after one at epoch %d", w.Node, value, w.Epoch, old)
+		s.breaks(onePrimary, "%s acknowledged %s at epoch %d after one at epoch %d", w.Node, value, w.Epoch, old)
 	}
 	if fresh {
 		s.logf("first acknowledgement of %s at epoch %d", w.Node, w.Epoch)
@@ -114,7 +115,7 @@ func (s *sim) check(node string) {
 				s.logf("lost: %s", a)
 			}
 		}
-		s.fail("%s does not have %d acknowledged writes: %s", node, len(missing), strings.Join(missing, " "))
+		s.breaks(keepsAcknowledged, "%s does not have %d acknowledged writes: %s", node, len(missing), strings.Join(missing, " "))
 	}
 }
 
@@ -154,7 +155,7 @@ func (s *sim) whole() string {
 func (s *sim) settle(limit time.Duration) {
 	began, since := time.Now(), time.Time{}
 	why := ""
-	for time.Since(began) < limit {
+	for time.Since(began) < limit && !s.hasFailed() {
 		if why = s.whole(); why != "" {
 			since = time.Time{}
 		} else if since.IsZero() {
@@ -164,11 +165,14 @@ func (s *sim) settle(limit time.Duration) {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
+	if s.hasFailed() {
+		return
+	}
 	text := ""
 	for _, n := range s.names {
 		e, _ := s.nodes[n].ctl().Explain("db")
 		text += e
 	}
 	s.logf("%s", text)
-	s.fail("not whole after %v: %s", limit, why)
+	s.breaks(becomesWhole, "not whole after %v: %s", limit, why)
 }

@@ -108,7 +108,7 @@ func TestAServiceComesAndGoes(t *testing.T) {
 // TestAControlBeginsEmpty holds that one without services takes the first that comes.
 func TestAControlBeginsEmpty(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSim(t, fast(failover.MaxAvailability), 1, 0, nil)
+		s := newSim(t, setup{svc: fast(failover.MaxAvailability), members: 1, witnesses: 0})
 		defer s.end()
 		c := New(Options{Self: "z", Store: s.store.Client("z"), Peers: s.mesh.Peer("z")})
 		ctx, cancel := context.WithCancel(s.ctx)

@@ -28,7 +28,25 @@ type Options struct {
 
 	gate func()           // tests stop the process here
 	wall func() time.Time // tests put the clock wrong here: what it says is recorded, and nothing is decided by it
+	// Tests put wrong judgements here, and switch single safeguards off, to see that the simulation notices.
+	judge judge
+	off   safeguard
 }
+
+// A judge is what the loop asks: package failover.
+type judge struct {
+	decide  func(failover.View) failover.Decision
+	advance func(failover.View) (failover.State, []failover.Note, bool)
+	care    func(failover.View) failover.Decision
+}
+
+// A safeguard is one of those that are not rules of package failover but conditions of the loop.
+type safeguard int
+
+const (
+	safeguardReflex safeguard = iota + 1 // a primary without authority is stopped
+	safeguardQuiet                       // nobody is fenced while an asynchronous primary may act on his word
+)
 
 // A Control looks after all services on one node.
 type Control struct {
@@ -59,6 +77,9 @@ func New(o Options) *Control {
 	}
 	if o.wall == nil {
 		o.wall = time.Now
+	}
+	if o.judge.decide == nil {
+		o.judge = judge{failover.Decide, failover.Advance, failover.Care}
 	}
 	c := &Control{
 		o: o, boot: rand.Text(), routes: newRoutes(), configured: make(chan struct{}, 1), units: map[string]*unit{}, sent: map[uint64]time.Time{},

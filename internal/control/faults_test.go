@@ -10,6 +10,9 @@ import (
 	"github.com/backstay/backstay/internal/decide/failover"
 )
 
+// operatorPatience is how long an operator waits for an answer.
+const operatorPatience = 2 * time.Second
+
 // faults makes things go wrong.
 type faults struct {
 	s   *sim
@@ -30,7 +33,7 @@ func (f *faults) victim() string {
 func (f *faults) one() {
 	s, n := f.s, f.victim()
 	node := s.nodes[n]
-	switch k := f.rng.IntN(21); k {
+	switch k := f.rng.IntN(32); k {
 	case 0, 1:
 		s.logf("---- the instance of %s is killed", n)
 		s.world.Instance(n).Crash()
@@ -96,6 +99,38 @@ func (f *faults) one() {
 		skew := time.Duration(f.rng.Int64N(int64(2*time.Hour))) - time.Hour
 		s.logf("---- the clock of %s jumps to %v off", n, skew)
 		node.skew.Store(int64(skew))
+	case 21:
+		if node.up() && !node.isHung() {
+			s.logf("---- the process of node %s alone is killed", n)
+			node.killAlone()
+		}
+	case 22, 23:
+		f.elects(n)
+	case 24:
+		s.logf("---- the store's disk is slow")
+		for _, n := range s.names {
+			f.slow(n)
+		}
+	case 25:
+		f.pauses(f.rng.IntN(2) == 0)
+	case 26, 27:
+		s.mu.Lock()
+		s.runnerDies = f.rng.IntN(8)
+		s.mu.Unlock()
+	case 28:
+		for _, other := range s.names {
+			if other != n {
+				s.cutLink(n, other) // it hears, and is not heard
+			}
+		}
+		s.logf("---- nobody hears %s any more", n)
+	case 29:
+		f.declares(n)
+	case 30, 31:
+		if node.up() {
+			s.logf("---- the process of node %s alone hangs", n)
+			node.hangAlone()
+		}
 	case 18, 19: // two at once
 		f.one()
 		f.one()
@@ -106,6 +141,71 @@ func (f *faults) one() {
 			s.world.Instance(n).Hang(hung)
 		}
 	}
+}
+
+// elects lets the store answer nobody for as long as it takes to choose a new leader; now and then its old one was on the
+// machine of a victim, which dies with it.
+func (f *faults) elects(n string) {
+	s := f.s
+	took := 100*time.Millisecond + time.Duration(f.rng.Int64N(int64(2*time.Second)))
+	with := f.rng.IntN(2) == 0
+	s.logf("---- the store's leader dies, the next one is there in %v", took)
+	if with && s.nodes[n].up() && !s.nodes[n].isHung() {
+		s.logf("---- and with it %s", n)
+		s.nodes[n].kill(true)
+	}
+	var cut []string
+	for _, m := range s.names {
+		if !s.nodes[m].isHung() {
+			s.store.Cut(m)
+			cut = append(cut, m)
+		}
+	}
+	s.parts.Go(func() {
+		time.Sleep(took)
+		for _, m := range cut {
+			if !s.nodes[m].isHung() {
+				s.store.Heal(m)
+			}
+		}
+	})
+}
+
+// pauses lets an operator take the automatic hand away, or give it back.
+func (f *faults) pauses(paused bool) {
+	s, by := f.s, f.node()
+	if !s.nodes[by].up() || s.nodes[by].isHung() {
+		return
+	}
+	s.logf("---- %s is asked to pause: %t", by, paused)
+	s.parts.Go(func() {
+		ctx, cancel := context.WithTimeout(s.ctx, operatorPatience)
+		defer cancel()
+		_ = s.nodes[by].ctl().Pause(ctx, "db", paused)
+	})
+}
+
+// declares changes what is asked for, and starts one node anew with it; the others learn when they start the next time.
+func (f *faults) declares(n string) {
+	s, node := f.s, f.s.nodes[n]
+	if !node.up() || node.isHung() {
+		return
+	}
+	s.mu.Lock()
+	i := f.rng.IntN(len(s.svc.Members))
+	s.svc.Members = slices.Clone(s.svc.Members)
+	if f.rng.IntN(2) == 0 {
+		s.svc.Members[i].NoFailover = !s.svc.Members[i].NoFailover
+	} else {
+		s.svc.Members[i].Priority = f.rng.IntN(10)
+	}
+	if s.svc.Protection != failover.MaxPerformance && f.rng.IntN(2) == 0 {
+		s.svc.Protection = []string{failover.MaxAvailability, failover.MaxProtection}[f.rng.IntN(2)]
+	}
+	s.mu.Unlock()
+	s.logf("---- %s starts anew with another declaration", n)
+	node.kill(false)
+	node.start()
 }
 
 // leave lets a node shut down in good order.
@@ -148,14 +248,20 @@ func (f *faults) wish() {
 	if f.rng.IntN(2) == 0 {
 		w.To = f.member()
 	}
-	switch f.rng.IntN(6) {
-	case 0:
+	switch f.rng.IntN(10) {
+	case 0, 1:
 		w.Kind, w.To = failover.WishReinit, f.member()
-	case 1:
+	case 2, 3:
 		w.Kind, w.To = failover.WishRestart, f.member()
+	case 4:
+		w.Kind = failover.WishFailover
 	}
 	s.logf("---- %s is asked for: %s to %q", by, w.Kind, w.To)
-	s.parts.Go(func() { _ = s.nodes[by].ctl().Wish(s.ctx, "db", w) })
+	s.parts.Go(func() {
+		ctx, cancel := context.WithTimeout(s.ctx, operatorPatience)
+		defer cancel()
+		_ = s.nodes[by].ctl().Wish(ctx, "db", w)
+	})
 }
 
 // heal ends all faults.
@@ -166,6 +272,15 @@ func (f *faults) heal() {
 		s.store.Client(n).Delay(func() (time.Duration, time.Duration) { return time.Millisecond, time.Millisecond })
 	}
 	s.heal()
+	s.mu.Lock()
+	s.runnerDies = -1
+	for i := range s.svc.Members {
+		s.svc.Members[i].NoFailover = false
+	}
+	s.mu.Unlock()
+	for _, n := range s.names {
+		s.nodes[n].kill(false) // so that all are told the same
+	}
 	for _, n := range s.names {
 		if !s.nodes[n].up() {
 			s.nodes[n].start()
@@ -174,5 +289,11 @@ func (f *faults) heal() {
 			s.world.Instance(n).Hang(false)
 			s.world.Instance(n).Fill(false)
 		}
+	}
+	time.Sleep(operatorPatience) // an earlier request to pause may still be on its way
+	ctx, cancel := context.WithTimeout(s.ctx, 30*time.Second)
+	defer cancel()
+	for ctx.Err() == nil && s.nodes[s.names[0]].ctl().Pause(ctx, "db", false) != nil {
+		time.Sleep(100 * time.Millisecond)
 	}
 }

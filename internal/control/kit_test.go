@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"sync"
@@ -36,13 +35,18 @@ type sim struct {
 	log    []string
 	acked  map[string]bool // acknowledged values
 	ackAt  time.Time
-	epoch  uint64 // of the newest acknowledgement
-	broken bool
+	epoch  uint64        // of the newest acknowledgement
+	broken invariant     // the first that was broken; empty while none is
 	gap    time.Duration // the longest without an acknowledgement
 	serial int
 	acks   []string
 	lost   bool // an asynchronous service may lose
 	grants map[uint64]string
+
+	wrong      *mutant
+	recorded   failover.State  // as the referee last saw it
+	told       map[string]bool // plans that the event log knew of
+	runnerDies int             // so many changes of the record from now the runner dies; -1: it does not
 }
 
 type simNode struct {
@@ -60,22 +64,34 @@ type simNode struct {
 	running bool
 }
 
-func newSim(t *testing.T, svc failover.Service, members, witnesses int, latency func(from, to string) time.Duration) *sim {
+// A setup says what a simulation is made of.
+type setup struct {
+	svc                failover.Service
+	members, witnesses int
+	latency            func(from, to string) time.Duration
+	wrong              *mutant // nil: everything is as it should be
+}
+
+func newSim(t *testing.T, o setup) *sim {
+	svc, latency := o.svc, o.latency
 	if latency == nil {
 		latency = func(string, string) time.Duration { return 500 * time.Microsecond }
 	}
+	if o.wrong == nil {
+		o.wrong = &mutant{}
+	}
 	s := &sim{
-		t: t, world: fake.NewWorld(fake.Options{Latency: latency}), mesh: NewMesh(), store: cluster.NewMemory(), nodes: map[string]*simNode{},
+		t: t, wrong: o.wrong, told: map[string]bool{}, runnerDies: -1, world: fake.NewWorld(fake.Options{Latency: latency, Leaky: o.wrong.leaky}), mesh: NewMesh(), store: cluster.NewMemory(), nodes: map[string]*simNode{},
 		cut: map[[2]string]bool{}, acked: map[string]bool{}, grants: map[uint64]string{},
 	}
 	s.mesh.Latency = latency
 	svc.Name = "db"
-	for i := range members {
+	for i := range o.members {
 		n := string(rune('a' + i))
 		s.names, s.members = append(s.names, n), append(s.members, n)
 		svc.Members = append(svc.Members, failover.Member{Node: n, Address: n + ":5432", Priority: i})
 	}
-	for i := range witnesses {
+	for i := range o.witnesses {
 		s.names = append(s.names, fmt.Sprint("w", i+1))
 	}
 	svc.Voters = s.names
@@ -108,15 +124,13 @@ func (s *sim) logf(format string, args ...any) {
 	s.log = append(s.log, fmt.Sprintf("%s ", time.Now().Format("05.000"))+fmt.Sprintf(format, args...))
 }
 
-func (s *sim) fail(format string, args ...any) {
-	s.logf("FAILED "+format, args...)
+// declared is the service as a node's process that starts now is told of it.
+func (s *sim) declared() failover.Service {
 	s.mu.Lock()
-	first := !s.broken
-	s.broken = true
-	s.mu.Unlock()
-	if first {
-		s.t.Errorf(format, args...)
-	}
+	defer s.mu.Unlock()
+	svc := s.svc
+	svc.Members = slices.Clone(svc.Members)
+	return svc
 }
 
 func (n *simNode) start() {
@@ -127,18 +141,25 @@ func (n *simNode) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel, n.done = cancel, make(chan struct{})
 	o := Options{
-		Self: n.name, Services: []failover.Service{s.svc}, Engines: map[string]Engine{}, Store: s.store.Client(n.name), Peers: s.mesh.Peer(n.name),
+		Self: n.name, Services: []failover.Service{s.declared()}, Engines: map[string]Engine{}, Store: s.store.Client(n.name), Peers: s.mesh.Peer(n.name),
 		Append: func(r event.Record) event.Record {
-			s.logf("%s: %s: %s [%s]", n.name, r.Kind, r.Message, r.Evidence)
+			s.tells(n.name, r)
 			return r
 		},
 		gate: n.gate(n.dead), wall: func() time.Time { return time.Now().Add(time.Duration(n.skew.Load())) },
+		off: s.wrong.off,
+	}
+	if s.wrong.judge != nil {
+		o.judge = s.wrong.judge(judge{failover.Decide, failover.Advance, failover.Care})
 	}
 	var parts sync.WaitGroup
 	if slices.Contains(s.members, n.name) {
 		s.world.Instance(n.name).PowerOn()
 		e := s.world.Engine(n.name)
 		o.Engines["db"], n.engine = e, e
+		if s.wrong.engine != nil {
+			o.Engines["db"] = s.wrong.engine(e)
+		}
 		parts.Go(func() { _ = e.Run(ctx) })
 	}
 	control := New(o)
@@ -169,19 +190,29 @@ func (n *simNode) gate(dead chan struct{}) func() {
 }
 
 // kill ends the node's process and its instance: by a loss of power, or as kill -9 of all its processes does.
-func (n *simNode) kill(power bool) {
-	if !n.up() {
+func (n *simNode) kill(power bool) { n.end(power, false) }
+
+// killAlone ends the node's process alone. The guard stops the instance a moment later, as the closed pipe tells it to.
+func (n *simNode) killAlone() { n.end(false, true) }
+
+func (n *simNode) end(power, alone bool) {
+	n.mu.Lock()
+	if !n.running {
+		n.mu.Unlock()
 		return
 	}
-	n.mu.Lock()
 	n.running = false
 	close(n.dead)
 	n.mu.Unlock()
 	if slices.Contains(n.s.members, n.name) {
 		in := n.s.world.Instance(n.name)
-		if power {
+		switch {
+		case power:
 			in.PowerOff()
-		} else {
+		case alone:
+			in.Orphan()
+			time.AfterFunc(20*time.Millisecond, in.Crash)
+		default:
 			in.Orphan()
 			in.Crash()
 		}
@@ -204,13 +235,33 @@ func (n *simNode) up() bool {
 	return n.running
 }
 
+// hang stops all of the node's processes.
 func (n *simNode) hang() {
-	n.mu.Lock()
-	if n.hung == nil {
-		n.hung = make(chan struct{})
-	}
-	n.mu.Unlock()
+	n.hangAlone()
 	n.s.world.Instance(n.name).Hang(true)
+}
+
+// hangAlone stops the node's process and not its instance, which the guard ends when the authority is over that it was last
+// told of.
+func (n *simNode) hangAlone() {
+	n.mu.Lock()
+	if n.hung != nil {
+		n.mu.Unlock()
+		return
+	}
+	hung, dead := make(chan struct{}), n.dead
+	n.hung = hung
+	n.mu.Unlock()
+	if r := n.ctl().Routes().Route("db"); r.Primary == n.name {
+		time.AfterFunc(time.Until(r.Until), func() {
+			select {
+			case <-hung: // it goes on
+			case <-dead:
+			default:
+				n.s.world.Instance(n.name).Crash()
+			}
+		})
+	}
 	n.s.mesh.Hang(n.name, true)
 	n.s.store.Pause(n.name)
 }
@@ -255,35 +306,6 @@ func (s *sim) linked(a, b string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return !s.cut[[2]string{a, b}] && !s.cut[[2]string{b, a}]
-}
-
-// follow checks each version of the record as it is written.
-func (s *sim) follow() {
-	var last failover.State
-	for up := range s.store.Client("referee").Watch(s.ctx, "services/db/state") {
-		for _, c := range up.Changes {
-			var now failover.State
-			if err := json.Unmarshal(c.Value, &now); err != nil {
-				s.fail("the record cannot be read: %v", err)
-				continue
-			}
-			if now.Epoch < last.Epoch {
-				s.fail("epoch %d after %d", now.Epoch, last.Epoch)
-			}
-			s.mu.Lock()
-			was := s.grants[now.Epoch]
-			if now.Primary != "" {
-				s.grants[now.Epoch] = now.Primary
-			}
-			s.mu.Unlock()
-			if now.Primary != "" && was != "" && was != now.Primary {
-				s.fail("epoch %d was granted to %s and to %s", now.Epoch, was, now.Primary)
-			}
-			s.logf("record: epoch %d primary %q hold %t elected %q sync %s before %v in line %v base %d plan %s",
-				now.Epoch, now.Primary, now.Hold, now.Elected, now.Sync, now.Before, now.InLine, now.Base, planText(now.Plan))
-			last = now
-		}
-	}
 }
 
 func planText(p *failover.Progress) string {

@@ -19,7 +19,7 @@ func fast(protection string) failover.Service {
 func tale(t *testing.T, svc failover.Service, members, witnesses int, tell func(s *sim)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		s := newSim(t, svc, members, witnesses, nil)
+		s := newSim(t, setup{svc: svc, members: members, witnesses: witnesses})
 		defer func() {
 			s.end()
 			if t.Failed() || testing.Verbose() {

@@ -99,7 +99,7 @@ func (u *unit) mayDo(v failover.View, t failover.Task) bool {
 		epoch, _, held := u.lease.Held()
 		return held && epoch == t.Epoch
 	case plan.Fence:
-		return u.svc.Protection != failover.MaxPerformance || u.quiet(v)
+		return u.svc.Protection != failover.MaxPerformance || u.quiet(v) || u.c.o.off == safeguardQuiet
 	}
 	return true
 }

@@ -51,7 +51,7 @@ func (u *unit) carry(v failover.View) {
 	}
 	p := u.state.Plan
 	if p.Runner == u.c.o.Self {
-		next, notes, moved := failover.Advance(v)
+		next, notes, moved := u.c.o.judge.advance(v)
 		if !moved {
 			return
 		}
@@ -120,7 +120,7 @@ func (u *unit) order(kind string) []string {
 
 // decide asks the rules and begins what they order.
 func (u *unit) decide(v failover.View) {
-	d := failover.Decide(v)
+	d := u.c.o.judge.decide(v)
 	u.mu.Lock()
 	u.said = d
 	u.mu.Unlock()
@@ -135,7 +135,7 @@ func (u *unit) decide(v failover.View) {
 		}
 		next.GiveUp(d.Rule)
 		next.Plan = d.Plan
-		u.tell(eventPlan, d.Plan.From, fmt.Sprintf("%s: a %s of %s begins", d.Rule, d.Plan.Kind, u.svc.Name), d.Evidence, next.Epoch)
+		u.tellOf(d.Plan, eventPlan, d.Plan.From, fmt.Sprintf("%s: a %s of %s begins", d.Rule, d.Plan.Kind, u.svc.Name), d.Evidence, next.Epoch)
 		u.write(next, "begin")
 	case failover.GiveUp:
 		if u.due(v, d.Rule, failover.PlanFailover) {

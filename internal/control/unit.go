@@ -203,11 +203,22 @@ func (u *unit) see(o plan.Observation, err error, began time.Time) {
 	}
 }
 
-// tell puts a record on the event log.
+// tell puts a record on the event log; it is of the plan under way, where there is one.
 func (u *unit) tell(kind, member, message, evidence string, epoch uint64) {
+	var p *failover.Progress
+	if u.state != nil {
+		p = u.state.Plan
+	}
+	u.tellOf(p, kind, member, message, evidence, epoch)
+}
+
+func (u *unit) tellOf(p *failover.Progress, kind, member, message, evidence string, epoch uint64) {
+	fields := map[string]any{"epoch": epoch}
+	if p != nil {
+		fields["plan"] = p.ID
+	}
 	u.c.o.Append(event.Record{
-		Kind: kind, Service: u.svc.Name, Member: member, Node: u.c.o.Self, Message: message, Evidence: evidence,
-		Fields: map[string]any{"epoch": epoch},
+		Kind: kind, Service: u.svc.Name, Member: member, Node: u.c.o.Self, Message: message, Evidence: evidence, Fields: fields,
 	})
 }
 

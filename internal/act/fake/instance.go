@@ -98,6 +98,18 @@ func (in *Instance) Values() []string {
 	return values(in.log)
 }
 
+// Has says whether the instance has a client's value; it is quick for a new one.
+func (in *Instance) Has(value string) bool {
+	in.w.mu.Lock()
+	defer in.w.mu.Unlock()
+	for _, r := range slices.Backward(in.log) {
+		if r.value == value {
+			return true
+		}
+	}
+	return false
+}
+
 // Read returns the clients' values as a session on the instance reads them; ErrDown when it does not run or hangs.
 func (in *Instance) Read() ([]string, error) {
 	in.w.mu.Lock()
@@ -190,6 +202,13 @@ func (in *Instance) position() uint64 {
 }
 
 func (in *Instance) writable() bool { return in.refuses() == nil && !in.hung }
+
+// Reigned says whether the instance is, or when it last ran was, the primary of that very epoch.
+func (in *Instance) Reigned(epoch uint64) bool {
+	in.w.mu.Lock()
+	defer in.w.mu.Unlock()
+	return in.reigns(epoch)
+}
 
 // reigns says whether the instance is the primary of that very epoch.
 func (in *Instance) reigns(epoch uint64) bool {

@@ -188,6 +188,10 @@ func (e *Engine) fence(s plan.Step) error {
 	if !in.standby && in.origin != "" {
 		in.end()
 	}
+	if e.w.o.Leaky && in.standby {
+		in.fenced = true
+		return nil
+	}
 	e.w.drop(in)
 	in.standby, in.upstream, in.fenced = in.origin != "", "", true
 	in.tell()

@@ -38,6 +38,8 @@ type Options struct {
 	Reconnect time.Duration
 	// Silence is after how long without a message an end of a stream gives the other up.
 	Silence time.Duration
+	// Leaky breaks Fence: the stream of the old primary stays up. It is for tests of what notices that.
+	Leaky bool
 }
 
 func (o Options) withDefaults() Options {

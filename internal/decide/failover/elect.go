@@ -70,14 +70,18 @@ func (a *advance) behind(eligible []Candidate) string {
 // prefer leaves out whom one would rather not promote, as long as the others must have every acknowledged write too: who
 // cannot be reached any more, is declared so, or has a problem, and the primary whose failure this is about.
 func (a *advance) prefer(eligible []Candidate) []Candidate {
-	for _, avoid := range []func(c Candidate) bool{
-		func(c Candidate) bool { return a.v.suspected(c.Node) },
-		func(c Candidate) bool { return c.NoFailover && c.Node != a.p.Target },
-		func(c Candidate) bool { return a.v.Nodes[c.Node].Report.Observation.Problem != "" },
-		func(c Candidate) bool { return a.p.Kind == PlanFailover && c.Node == a.p.From },
+	for _, avoid := range []struct {
+		unfit bool // it would be in vain to elect him: by force, what he alone has is given up
+		him   func(c Candidate) bool
+	}{
+		{true, func(c Candidate) bool { return a.v.suspected(c.Node) }},
+		{false, func(c Candidate) bool { return c.NoFailover && c.Node != a.p.Target }},
+		{true, func(c Candidate) bool { return a.v.Nodes[c.Node].Report.Observation.Problem != "" }},
+		{false, func(c Candidate) bool { return a.p.Kind == PlanFailover && c.Node == a.p.From }},
 	} {
-		rest := slices.DeleteFunc(slices.Clone(eligible), avoid)
-		if len(rest) > 0 && (a.s.Covered(names(rest)) || a.p.Forced || a.v.Service.Protection == MaxPerformance && a.noneAhead(rest, eligible)) {
+		rest := slices.DeleteFunc(slices.Clone(eligible), avoid.him)
+		costless := (a.p.Forced || a.v.Service.Protection == MaxPerformance) && a.noneAhead(rest, eligible)
+		if len(rest) > 0 && (a.s.Covered(names(rest)) || costless || a.p.Forced && avoid.unfit) {
 			eligible = rest
 		}
 	}

@@ -41,8 +41,8 @@ func (a *advance) grant() bool {
 		proof.Outcome = "granted by force: acknowledged writes may be lost"
 	}
 	before := append(slices.Clone(s.Before), s.Sync)
-	if p.Forced {
-		before = nil
+	if p.Forced { // the older ones cannot be kept any more; what is left is on the new primary alone until others have it
+		before = []Guarantee{{}}
 	}
 	s.Primary, s.Last, s.Elected, s.Hold = s.Elected, s.Elected, "", false
 	s.Tried = nil

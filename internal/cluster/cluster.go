@@ -42,6 +42,7 @@ type Options struct {
 	Replace   bool     // when joining, take the place of a dead member of the same name
 
 	Endpoints []string // of an external etcd, host:port or URL
+	Authority string   // fingerprint of the cluster's certificate authority: refuse an external etcd where another has the name
 	TLS       TLSFiles // required but for an external etcd without TLS
 
 	Profile Profile // lan by default
@@ -191,6 +192,11 @@ func (c *Cluster) runExternal(ctx context.Context) error {
 	c.start(nil, client)
 	defer c.stop()
 	if _, _, err := c.List(ctx, "ready/"); err == nil {
+		if c.o.Authority != "" {
+			if err := c.Claim(ctx, c.o.Authority); err != nil && ctx.Err() == nil {
+				return err
+			}
+		}
 		c.answered.Do(func() { close(c.ready) })
 	}
 	<-ctx.Done()

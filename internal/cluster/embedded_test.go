@@ -280,15 +280,15 @@ func TestSnapshotDefragmentAndRecoveryByForce(t *testing.T) {
 		t.Errorf("snapshot: %v, %v", info.Mode(), err)
 	}
 
-	if _, err := cluster.Recover(t.Context(), a.Options, "op", "test"); !errors.Is(err, cluster.ErrInUse) {
+	if _, err := cluster.Recover(t.Context(), a.Options, "", "op", "test"); !errors.Is(err, cluster.ErrInUse) {
 		t.Errorf("recovered a running node: %v", err)
 	}
 	a.kill()
-	if _, err := cluster.Recover(t.Context(), a.Options, "op", "test"); err == nil || !strings.Contains(err.Error(), "majority is not lost") {
+	if _, err := cluster.Recover(t.Context(), a.Options, "", "op", "test"); err == nil || !strings.Contains(err.Error(), "majority is not lost") {
 		t.Errorf("recovered although the others live: %v", err)
 	}
 	kill(b, c)
-	r, err := cluster.Recover(t.Context(), a.Options, "op", "both other machines burnt")
+	r, err := cluster.Recover(t.Context(), a.Options, "", "op", "both other machines burnt")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -320,4 +320,50 @@ func TestSnapshotDefragmentAndRecoveryByForce(t *testing.T) {
 	}
 	b.join(a)
 	b.mustGet("k", "1")
+	fromSnapshot(t, a, b, path)
+}
+
+// fromSnapshot makes a cluster of what a snapshot has, without the data of any member.
+func fromSnapshot(t *testing.T, a, b *machine, path string) {
+	t.Helper()
+	a.mustPut("k", "2") // after the snapshot
+	kill(a, b)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := filepath.Join(t.TempDir(), "damaged")
+	if err := os.WriteFile(damaged, append([]byte("x"), text[1:]...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cluster.Recover(t.Context(), a.Options, damaged, "op", "test"); err == nil || !strings.Contains(err.Error(), "damaged") {
+		t.Errorf("recovered from a damaged snapshot: %v", err)
+	}
+	if _, err := cluster.Recover(t.Context(), a.Options, path+"x", "op", "test"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("recovered from no snapshot: %v", err)
+	}
+	r, err := cluster.Recover(t.Context(), a.Options, path, "op", "the store was emptied by mistake")
+	if err != nil || r.Generation != 2 || r.Snapshot != path {
+		t.Fatalf("recovery = %+v, %v", r, err)
+	}
+	a.up()
+	a.mustGet("k", "1")
+	if got := a.members(); got != "a " {
+		t.Errorf("members = %s", got)
+	}
+	lease := cluster.NewLease(cluster.LeaseOptions{Store: a.Cluster, Key: cluster.LeaseKey("db"), Holder: "a"})
+	if epoch, err := lease.Take(t.Context(), 0); err != nil || epoch <= 1<<20 {
+		t.Errorf("the epoch after recovery is %d, %v", epoch, err)
+	}
+	all, err := a.Recoveries(t.Context())
+	if err != nil || len(all) != 1 || all[0].Generation != 2 || all[0].Why == "" {
+		t.Errorf("recoveries = %+v, %v", all, err) // the one before is not in the snapshot
+	}
+	if err := b.refused(); !errors.Is(err, cluster.ErrOtherCluster) {
+		t.Errorf("a member of the cluster before started: %v", err)
+	}
+	how, err := a.Conditions(t.Context())
+	if err != nil || len(how) != 1 || !how[0].Answers || !how[0].Leader || how[0].Size == 0 || how[0].Applied == 0 || how[0].Problem != "" {
+		t.Errorf("condition = %+v, %v", how, err)
+	}
 }

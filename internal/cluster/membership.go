@@ -39,13 +39,8 @@ func (c *Cluster) Members(ctx context.Context) ([]Member, error) {
 	leader := c.Leader()
 	all := make([]Member, 0, len(got.Members))
 	for _, m := range got.Members {
-		member := Member{Node: m.Name, ID: types.ID(m.ID).String(), Learner: m.IsLearner, Leader: m.Name != "" && m.Name == leader}
-		if len(m.PeerURLs) > 0 {
-			member.Peer = hostPort(m.PeerURLs[0])
-		}
-		if len(m.ClientURLs) > 0 {
-			member.Client = hostPort(m.ClientURLs[0])
-		}
+		member := member(m)
+		member.Leader = m.Name != "" && m.Name == leader
 		all = append(all, member)
 	}
 	slices.SortFunc(all, func(a, b Member) int { return strings.Compare(a.Node+a.Peer, b.Node+b.Peer) })

@@ -42,8 +42,9 @@ type Recovery struct {
 	By         string    `json:"by"`
 	Why        string    `json:"why"`
 	Time       time.Time `json:"time"`
-	Lost       []string  `json:"lost"`     // members left out
-	Revision   int64     `json:"revision"` // the newest this member knew; what the lost ones had agreed on after it is gone
+	Lost       []string  `json:"lost"`               // members left out
+	Snapshot   string    `json:"snapshot,omitempty"` // that it was made from; empty: the node's own data
+	Revision   int64     `json:"revision"`           // the newest this member knew; what the lost ones had agreed on after it is gone
 }
 
 // A sight is what another node says of itself.

@@ -1,7 +1,10 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -10,9 +13,12 @@ import (
 	"strings"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"go.etcd.io/etcd/server/v3/lease"
 	"go.etcd.io/etcd/server/v3/storage/backend"
+	"go.etcd.io/etcd/server/v3/storage/mvcc"
 	"go.etcd.io/etcd/server/v3/storage/schema"
 
 	"github.com/backstay/backstay/internal/base/event"
@@ -28,10 +34,11 @@ const leasePrefix = "lease/"
 // LeaseKey returns the key of a lease by its name.
 func LeaseKey(name string) string { return leasePrefix + name }
 
-// Recover makes a cluster of one from this node's data, for when the majority is lost for good. What the lost members
-// had agreed on without this one is gone, and they must never run again: those that still reach this node are told so
-// and stop. The old data is kept beside it. The node must not be running; start it afterwards, and join others anew.
-func Recover(ctx context.Context, o Options, by, why string) (Recovery, error) {
+// Recover makes a cluster of one from this node's data, or from a snapshot where one is named, for when the majority is lost
+// for good. What the lost members had agreed on without this one, or after the snapshot, is gone, and they must never run
+// again: those that still reach this node are told so and stop. The old data is kept beside it. The node must not be
+// running; start it afterwards, and join others anew.
+func Recover(ctx context.Context, o Options, snapshot, by, why string) (Recovery, error) {
 	c := Open(o)
 	if err := c.complete(); err != nil {
 		return Recovery{}, err
@@ -45,7 +52,7 @@ func Recover(ctx context.Context, o Options, by, why string) (Recovery, error) {
 	if err == nil {
 		err = id.check(&c.o)
 	}
-	if err == nil && (id.State != stateMember || !hasData(o.Dir)) {
+	if err == nil && snapshot == "" && (id.State != stateMember || !hasData(o.Dir)) {
 		err = fmt.Errorf("%s has no member's data to recover from", o.Dir)
 	}
 	if err != nil {
@@ -57,11 +64,19 @@ func Recover(ctx context.Context, o Options, by, why string) (Recovery, error) {
 				"and join anew", s.address, o.Dir)
 		}
 	}
-	kept := etcdPath(o.Dir) + ".before-recovery-" + time.Now().UTC().Format("20060102T150405")
-	if err := os.CopyFS(kept, os.DirFS(etcdPath(o.Dir))); err != nil {
-		return Recovery{}, fmt.Errorf("recover: keep the old data: %w", err)
+	from := recovering{snapshot: snapshot, by: by, why: why}
+	if snapshot != "" {
+		if from.keys, err = c.readSnapshot(snapshot); err != nil {
+			return Recovery{}, fmt.Errorf("recover: %w", err)
+		}
 	}
-	r, err := c.force(ctx, id, by, why)
+	kept := etcdPath(o.Dir) + ".before-recovery-" + time.Now().UTC().Format("20060102T150405.000")
+	if hasData(o.Dir) {
+		if err := os.CopyFS(kept, os.DirFS(etcdPath(o.Dir))); err != nil {
+			return Recovery{}, fmt.Errorf("recover: keep the old data: %w", err)
+		}
+	}
+	r, err := c.force(ctx, id, from)
 	if err != nil {
 		return r, fmt.Errorf("recover: %w; the data as it was is in %s", err, kept)
 	}
@@ -70,11 +85,27 @@ func Recover(ctx context.Context, o Options, by, why string) (Recovery, error) {
 	return r, nil
 }
 
+// recovering is what a recovery is made from, by whom and why.
+type recovering struct {
+	snapshot, by, why string
+	keys              []KV // of the snapshot
+}
+
 // force starts etcd as the only member, writes the audit record and raises all epochs.
-func (c *Cluster) force(ctx context.Context, id identity, by, why string) (Recovery, error) {
-	lost := c.leftOut()
+func (c *Cluster) force(ctx context.Context, id identity, o recovering) (Recovery, error) {
+	var lost []string
+	if hasData(c.o.Dir) {
+		lost = c.leftOut()
+	}
 	config := c.config()
 	config.ForceNewCluster = true
+	if o.snapshot != "" {
+		if err := os.RemoveAll(etcdPath(c.o.Dir)); err != nil { // a copy was made
+			return Recovery{}, err
+		}
+		config.ForceNewCluster = false
+		config.InitialClusterToken, config.InitialCluster = rand.Text(), config.InitialClusterFromName(config.Name)
+	}
 	e, err := embed.StartEtcd(config)
 	if err != nil {
 		return Recovery{}, err
@@ -86,6 +117,11 @@ func (c *Cluster) force(ctx context.Context, id identity, by, why string) (Recov
 		return Recovery{}, ctx.Err()
 	}
 	c.start(e, v3client.New(e.Server))
+	for _, kv := range o.keys {
+		if _, err := c.Put(ctx, kv.Key, kv.Value, Whatever); err != nil {
+			return Recovery{}, err
+		}
+	}
 	generation, err := c.generation(ctx)
 	if err != nil {
 		return Recovery{}, err
@@ -95,7 +131,8 @@ func (c *Cluster) force(ctx context.Context, id identity, by, why string) (Recov
 		return Recovery{}, err
 	}
 	r := Recovery{
-		Generation: generation + 1, Node: c.o.Node, By: by, Why: why, Time: time.Now().UTC(), Lost: lost, Revision: revision,
+		Generation: max(generation, id.Generation) + 1, Node: c.o.Node, By: o.by, Why: o.why, Time: time.Now().UTC(), Lost: lost, Revision: revision,
+		Snapshot: o.snapshot,
 	}
 	record, err := json.Marshal(r)
 	if err != nil {
@@ -111,8 +148,48 @@ func (c *Cluster) force(ctx context.Context, id identity, by, why string) (Recov
 			return r, err
 		}
 	}
-	id.Generation, id.Since = r.Generation, r.Time
+	id = identity{
+		Cluster: c.o.Cluster, Node: c.o.Node, State: stateMember, Generation: r.Generation, Since: r.Time,
+		ClusterID: e.Server.Cluster().ID().String(), MemberID: e.Server.MemberID().String(),
+	}
 	return r, id.write(c.o.Dir)
+}
+
+// readSnapshot returns the cluster's keys in a snapshot of its store, which ends with the hash of all before.
+func (c *Cluster) readSnapshot(path string) ([]KV, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("snapshot: %w", err)
+	}
+	cut := len(text) - sha256.Size
+	if cut <= 0 || cut%512 != 0 {
+		return nil, fmt.Errorf("%s is not a snapshot of a store, or not a whole one", path)
+	}
+	if sum := sha256.Sum256(text[:cut]); !bytes.Equal(sum[:], text[cut:]) {
+		return nil, fmt.Errorf("the snapshot %s is damaged: its hash does not fit", path)
+	}
+	temporary := filepath.Join(c.o.Dir, "snapshot.db")
+	if err := os.WriteFile(temporary, text[:cut], 0o600); err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.Remove(temporary) }()
+	log := newZap(c.o.Log, c.failed, func() {})
+	data := backend.NewDefaultBackend(log, temporary)
+	defer func() { _ = data.Close() }()
+	keys := mvcc.NewStore(log, data, &lease.FakeLessor{}, mvcc.StoreConfig{})
+	defer func() { _ = keys.Close() }()
+	got, err := keys.Range(context.Background(), []byte(c.prefix), []byte(clientv3.GetPrefixRangeEnd(c.prefix)), mvcc.RangeOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("read the snapshot %s: %w", path, err)
+	}
+	var all []KV
+	for _, kv := range got.KVs {
+		all = append(all, KV{Key: string(kv.Key[len(c.prefix):]), Value: kv.Value})
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("the snapshot %s has nothing of the cluster %q", path, c.o.Cluster)
+	}
+	return all, nil
 }
 
 // leftOut reads from the data as it is who the other members are: afterwards etcd has forgotten them.

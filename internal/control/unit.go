@@ -82,7 +82,7 @@ func newUnit(c *Control, svc failover.Service, engine Engine) *unit {
 		over: make(chan struct{}), former: map[string]time.Time{},
 	}
 	u.lease = cluster.NewLease(cluster.LeaseOptions{
-		Store: c.o.Store, Key: u.key("lease"), Holder: c.o.Self,
+		Store: c.o.Store, Key: cluster.LeaseKey(svc.Name), Holder: c.o.Self,
 		TTL: svc.TTL, Renew: c.o.Renew, Margin: c.o.Margin, Log: c.o.Log,
 	})
 	u.report = failover.Report{Node: c.o.Self}

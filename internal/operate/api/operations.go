@@ -69,6 +69,9 @@ func (s *Server) operations(mux *http.ServeMux) {
 	if c, ok := s.o.System.(Configuration); ok {
 		s.configuration(a, c)
 	}
+	if m, ok := s.o.System.(Membership); ok {
+		s.membership(a, m)
+	}
 }
 
 // events streams records as JSON lines.

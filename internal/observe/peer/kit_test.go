@@ -34,6 +34,10 @@ func (p *process) kill() {
 	<-p.done
 }
 
+// patience is how long a test waits for what must come, and how much silence its nodes bear where it is not about that: no assertion about
+// speed, the machine may stall.
+const patience = time.Minute
+
 // start runs a node at an address; :0 for any.
 func start(t *testing.T, o Options) *process {
 	t.Helper()
@@ -41,7 +45,7 @@ func start(t *testing.T, o Options) *process {
 		o.Heartbeat = 50 * time.Millisecond
 	}
 	if o.Suspicion == 0 {
-		o.Suspicion = 400 * time.Millisecond
+		o.Suspicion = patience
 	}
 	if o.Listen == "" {
 		o.Listen = "127.0.0.1:0"
@@ -82,10 +86,13 @@ func mesh(t *testing.T, o func(name string) Options, names ...string) []*process
 
 func plain(string) Options { return Options{} }
 
+// rare is nodes that say something of their own accord long after any test has given up.
+func rare(string) Options { return Options{Heartbeat: 10 * patience, Suspicion: 60 * patience} }
+
 // await looks whenever the link says that something changed, and now and then, until a contact is as wanted.
 func (p *process) await(t *testing.T, node, what string, want func(Contact) bool) Contact {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(patience)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -163,7 +170,7 @@ func (p *process) call(t *testing.T, name string) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	if there, err := readGreeting(c); err != nil || there != p.name {
 		t.Fatalf("greeted by %q, %v", there, err)
 	}

@@ -149,7 +149,7 @@ func TestGarbage(t *testing.T) {
 		}
 		_, _ = c.Write(text)
 		_ = c.(*net.TCPConn).CloseWrite()
-		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(patience))
 		said, err := io.ReadAll(c)
 		if err != nil && !strings.Contains(err.Error(), "reset") || bytes.Contains(said, []byte{kindWelcome, 0, 0, 0, 0}) {
 			t.Errorf("%s: %q, %v", name, said, err)
@@ -190,7 +190,7 @@ func TestAnnouncedLengthIsNotBelieved(t *testing.T) {
 
 // TestManyStrangersDoNotKeepNodesOut has more of them than there is place, and they say nothing.
 func TestManyStrangersDoNotKeepNodesOut(t *testing.T) {
-	nodes := mesh(t, func(string) Options { return Options{Suspicion: 3 * time.Second} }, "a", "b")
+	nodes := mesh(t, plain, "a", "b")
 	a, b := nodes[0], nodes[1]
 	a.Configure(map[string]string{"b": b.address, "c": "127.0.0.1:1"})
 	for range 2 * lobbySize {

@@ -323,7 +323,7 @@ func TestServiceIsAskedOnce(t *testing.T) {
 		w.Header().Set("Cache-Control", "max-age=60")
 		fmt.Fprint(w, strings.Repeat("x", 100_000))
 	})
-	k := start(t, cachedService, o.address())
+	k := start(t, strings.Replace(cachedService, "cache: 8MiB", "cache: {memory: 8MiB, wait: 10m}", 1), o.address())
 	var all sync.WaitGroup
 	var good atomic.Int32
 	for range 50 {
@@ -334,9 +334,7 @@ func TestServiceIsAskedOnce(t *testing.T) {
 		})
 	}
 	c := k.picture.Load().Services[0].Cache
-	for deadline := time.Now().Add(5 * time.Second); c.Usage().Waiting < 49 && time.Now().Before(deadline); {
-		time.Sleep(time.Millisecond) // the wait for the others, whose number says when
-	}
+	eventually(t, "all others wait", func() bool { return c.Usage().Waiting == 49 })
 	close(release)
 	all.Wait()
 	if good.Load() != 50 || o.asked.Load() != 1 {
@@ -428,12 +426,9 @@ func TestStaleWhileRevalidate(t *testing.T) {
 		}
 	}
 	hold <- struct{}{}
-	body := ""
-	for deadline := time.Now().Add(5 * time.Second); body != "version 1" && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		_, body = k.ask("GET", "/a") // until the new one is there
-	}
-	if body != "version 1" || o.asked.Load() != 2 {
-		t.Errorf("%s, asked %d times", body, o.asked.Load())
+	eventually(t, "the new one is there", func() bool { _, body := k.ask("GET", "/a"); return body == "version 1" })
+	if o.asked.Load() != 2 {
+		t.Errorf("asked %d times", o.asked.Load())
 	}
 }
 

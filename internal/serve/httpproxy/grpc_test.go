@@ -21,7 +21,7 @@ import (
 )
 
 // echoService is a gRPC service with one method of each kind, written out as protoc would.
-type echoService struct{ canceled chan struct{} }
+type echoService struct{ arrived, canceled chan struct{} }
 
 type text = wrapperspb.StringValue
 
@@ -35,8 +35,9 @@ func (e *echoService) unary(ctx context.Context, in *text) (*text, error) {
 	case "fail":
 		return nil, status.Error(codes.FailedPrecondition, "not like that: 100% \u00e9")
 	case "wait":
+		e.arrived <- struct{}{}
 		<-ctx.Done()
-		close(e.canceled)
+		e.canceled <- struct{}{}
 		return nil, ctx.Err()
 	case "meta":
 		return say(fmt.Sprintf("%s %x", md.Get("x-mine"), md.Get("x-mine-bin"))), nil
@@ -147,14 +148,14 @@ listeners:
 // throughProxies runs a test through the proxy without TLS, and with TLS on both sides.
 func throughProxies(t *testing.T, test func(t *testing.T, e *echoService, c *grpc.ClientConn)) {
 	t.Run("cleartext", func(t *testing.T) {
-		e := &echoService{canceled: make(chan struct{})}
+		e := &echoService{arrived: make(chan struct{}, 100), canceled: make(chan struct{}, 100)}
 		_, member := e.serve(t)
 		k := start(t, grpcService, member, "", "")
 		test(t, e, grpcTo(t, k.addr, insecure.NewCredentials()))
 	})
 	t.Run("TLS", func(t *testing.T) {
 		p := newPKI(t)
-		e := &echoService{canceled: make(chan struct{})}
+		e := &echoService{arrived: make(chan struct{}, 100), canceled: make(chan struct{}, 100)}
 		cert, err := tls.LoadX509KeyPair(p.cert, p.key)
 		if err != nil {
 			t.Fatal(err)
@@ -257,10 +258,19 @@ func TestGRPCDeadline(t *testing.T) {
 		if err := c.Invoke(ctx, "/test.Echo/Unary", say("deadline"), &out); err != nil || out.Value != "true" {
 			t.Errorf("the member did not learn the deadline: %q, %v", out.Value, err)
 		}
-		ctx, cancel = context.WithTimeout(t.Context(), 100*time.Millisecond)
-		defer cancel()
-		if err := c.Invoke(ctx, "/test.Echo/Unary", say("wait"), &out); status.Code(err) != codes.DeadlineExceeded {
-			t.Errorf("a passed deadline: %v", err)
+		for patience := 100 * time.Millisecond; ; patience *= 2 { // until it is long enough for the call to reach the member
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			err := c.Invoke(ctx, "/test.Echo/Unary", say("wait"), &out)
+			cancel()
+			if status.Code(err) != codes.DeadlineExceeded {
+				t.Fatalf("a passed deadline: %v", err)
+			}
+			select {
+			case <-e.arrived:
+			default:
+				continue
+			}
+			break
 		}
 		<-e.canceled // the member's side ended as well
 	})

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 )
 
 // http2Member is a member that speaks HTTP/2 with prior knowledge.
@@ -43,7 +42,7 @@ func (k *kit) http2Client() *http.Client {
 	tr := &http.Transport{DisableCompression: true, Protocols: new(http.Protocols)}
 	tr.Protocols.SetUnencryptedHTTP2(true)
 	k.t.Cleanup(tr.CloseIdleConnections)
-	return &http.Client{Transport: tr, Timeout: 10 * time.Second}
+	return &http.Client{Transport: tr, Timeout: patience}
 }
 
 const http2Service = `
@@ -67,7 +66,7 @@ func every(t *testing.T, handler http.HandlerFunc, test func(t *testing.T, k *ki
 				if client == "http1" {
 					tr := &http.Transport{DisableCompression: true}
 					t.Cleanup(tr.CloseIdleConnections)
-					c = &http.Client{Transport: tr, Timeout: 10 * time.Second}
+					c = &http.Client{Transport: tr, Timeout: patience}
 				}
 				test(t, k, c)
 			})
@@ -247,9 +246,8 @@ func TestExpectMeets(t *testing.T) {
 		_, _ = fmt.Fprint(w, n)
 	}, func(t *testing.T, k *kit, c *http.Client) {
 		if tr, ok := c.Transport.(*http.Transport); ok {
-			tr.ExpectContinueTimeout = 9 * time.Second
+			tr.ExpectContinueTimeout = 10 * patience // it is told to continue, or fails
 		}
-		begun := time.Now()
 		req, _ := http.NewRequest(http.MethodPost, k.url("/"), strings.NewReader(strings.Repeat("x", 50_000)))
 		req.Header.Set("Expect", "100-continue")
 		res, err := c.Do(req)
@@ -258,9 +256,6 @@ func TestExpectMeets(t *testing.T) {
 		}
 		if b, _ := io.ReadAll(res.Body); string(b) != "50000" {
 			t.Errorf("the member got %s bytes", b)
-		}
-		if took := time.Since(begun); took > 5*time.Second {
-			t.Errorf("the client was not told to continue: %v", took)
 		}
 	})
 }
@@ -412,9 +407,7 @@ func TestHTTP2Drain(t *testing.T) {
 	<-arrived
 	drained := make(chan error, 1)
 	go func() { drained <- k.server.Drain(t.Context()) }()
-	for !k.server.draining.Load() {
-		time.Sleep(time.Millisecond)
-	}
+	eventually(t, "it drains", k.server.draining.Load)
 	close(release)
 	if s := <-got; s != "done" {
 		t.Errorf("the request at work got %q", s)

@@ -43,7 +43,7 @@ func (k *kit) http2Status(authority string, hosts []string) (status string) {
 		k.t.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(patience))
 	var head bytes.Buffer
 	enc := hpack.NewEncoder(&head)
 	write := func(name, value string) {

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 )
 
 const twoMembers = `
@@ -16,7 +15,7 @@ services:
     members: [{address: %q}, {address: %q}]
     balance: {policy: round_robin}
     retry: {attempts: 3, initial: 1ms, max: 10ms, budget: 100%%}
-    timeout: {first_byte: 500ms, connect: 2s}
+    timeout: {first_byte: %[3]s}
     hold: 0s
 listeners:
   - listen: 127.0.0.1:0
@@ -91,11 +90,20 @@ func TestRetries(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			script := failing(1, c.script)
 			a, b := newBackend(t, script), newBackend(t, script)
-			k := start(t, twoMembers, a.addr, b.addr)
+			firstByte := "1m"
+			if strings.Contains(c.name, "timeout") {
+				firstByte = "500ms"
+			}
+			k := start(t, twoMembers, a.addr, b.addr, firstByte)
 			head := k.dial().send(c.request).head()
 			if got := head[9:12]; got != c.status {
 				t.Errorf("status %s, want %s", got, c.status)
 			}
+			if c.name == "GET after timeout" { // on a machine that stalls a good try may be too late as well
+				eventually(t, "both members are tried", func() bool { return a.heads.Load() > 0 && b.heads.Load() > 0 })
+				return
+			}
+			eventually(t, "the members saw what was sent", func() bool { return a.heads.Load()+b.heads.Load() >= c.seen })
 			if n := a.heads.Load() + b.heads.Load(); n != c.seen {
 				t.Errorf("the members saw %d requests, want %d", n, c.seen)
 			}
@@ -108,7 +116,7 @@ func TestRetries(t *testing.T) {
 
 func TestConnectFailureIsRetriedForAnyMethod(t *testing.T) {
 	b := newBackend(t, echo)
-	k := start(t, twoMembers, deadAddress(t), b.addr)
+	k := start(t, twoMembers, deadAddress(t), b.addr, "1m")
 	for range 20 {
 		k.dial().send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc").
 			expect("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc")
@@ -119,7 +127,7 @@ func TestConnectFailureIsRetriedForAnyMethod(t *testing.T) {
 }
 
 func TestUnreachableServiceIs502(t *testing.T) {
-	k := start(t, twoMembers, deadAddress(t), deadAddress(t))
+	k := start(t, twoMembers, deadAddress(t), deadAddress(t), "1m")
 	w := k.dial().send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	head := w.head()
 	if !strings.HasPrefix(head, "HTTP/1.1 502 ") || !strings.Contains(head, "X-Request-Id: ") {
@@ -143,7 +151,7 @@ func TestKeptConnectionThatWasClosed(t *testing.T) {
 		w := k.dial()
 		for range 50 {
 			w.send(request).expect(okAnswer)
-			time.Sleep(2 * time.Millisecond) // for the end of the stream to come
+			eventually(t, "the member has closed", func() bool { b.mu.Lock(); defer b.mu.Unlock(); return len(b.open) == 0 })
 		}
 		if n := b.heads.Load(); n != 50 {
 			t.Errorf("the member saw %d requests, want 50", n)
@@ -165,7 +173,7 @@ func TestLargeBodyIsSentOnce(t *testing.T) {
 				resetWire(w)
 			})
 			a, b := newBackend(t, script), newBackend(t, script)
-			k := start(t, twoMembers, a.addr, b.addr)
+			k := start(t, twoMembers, a.addr, b.addr, "1m")
 			w := k.dial()
 			w.send(fmt.Sprintf("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", c.size))
 			w.send(strings.Repeat("x", c.size))
@@ -182,7 +190,7 @@ func TestLargeBodyIsSentOnce(t *testing.T) {
 func TestRetryAfter(t *testing.T) {
 	slow := "HTTP/1.1 503 Busy\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n"
 	b := newBackend(t, answering(slow))
-	k := start(t, strings.Replace(twoMembers, ", {address: %q}", "", 1), b.addr)
+	k := start(t, strings.Replace(twoMembers, ", {address: %q}", "", 1), b.addr, "", "1m")
 	head := k.dial().send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").head()
 	if !strings.Contains(head, "503") || !strings.Contains(head, "Retry-After: 60") {
 		t.Errorf("got %q, want the member's own answer", head)

@@ -23,7 +23,7 @@ func TestConnectionsToMember(t *testing.T) {
 		defer func() { mu.Lock(); active--; mu.Unlock() }()
 		echo(b, w)
 	})
-	k := start(t, strings.Replace(oneService, "members:", "connections: {max: 2}\n    timeout: {connect: 5s}\n    members:", 1), b.addr)
+	k := start(t, strings.Replace(oneService, "members:", "connections: {max: 2}\n    timeout: {connect: 1m}\n    members:", 1), b.addr)
 	var clients sync.WaitGroup
 	for range 10 {
 		clients.Go(func() {
@@ -57,7 +57,7 @@ func TestBackPressure(t *testing.T) {
 		if n > 200<<20 {
 			t.Errorf("the member could send %d bytes that nobody read", n)
 		}
-	case <-time.After(8 * time.Second):
+	case <-time.After(patience):
 		t.Error("a client that takes nothing is waited for without end")
 	}
 }
@@ -86,7 +86,7 @@ func TestClientThatLeaves(t *testing.T) {
 	_ = w.Conn.Close()
 	select {
 	case <-ended:
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		t.Error("the member still sends")
 	}
 }

@@ -23,6 +23,19 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// patience is how long a test waits for what must come: no assertion about speed, the machine may stall.
+const patience = time.Minute
+
+// eventually waits for what others bring about.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for by := time.Now().Add(patience); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(by) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
 // A kit is a Server on loopback sockets, built from a configuration as a node builds it.
 type kit struct {
 	t        testing.TB
@@ -72,6 +85,11 @@ func (k *kit) load(yaml string, args ...any) {
 	if err != nil {
 		k.t.Fatal(err)
 	}
+	for i := range c.Services { // where a test does not say otherwise, none of its connections may fail for a machine that stalls
+		if o := &c.Services[i].Timeout; o.Connect == config.Duration(time.Second) {
+			o.Connect = config.Duration(patience)
+		}
+	}
 	s, err := snapshot.Build(c, snapshot.Deps{Metrics: k.metrics, Pool: k.pool})
 	if err != nil {
 		k.t.Fatal(err)
@@ -113,7 +131,7 @@ func dialTo(t testing.TB, addr string) *wire {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	t.Cleanup(func() { _ = c.Close() })
 	return &wire{Conn: c, t: t, r: bufio.NewReader(c)}
 }

@@ -2,23 +2,17 @@ package httpproxy
 
 import (
 	"context"
+	"fmt"
 	"testing"
-	"time"
 )
 
 func (k *kit) parked(want int) {
 	k.t.Helper()
-	for by := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	eventually(k.t, fmt.Sprintf("%d connections are parked", want), func() bool {
 		k.server.lot.mu.Lock()
-		n := k.server.lot.count
-		k.server.lot.mu.Unlock()
-		if n == want {
-			return
-		}
-		if time.Now().After(by) {
-			k.t.Fatalf("%d connections are parked, want %d", n, want)
-		}
-	}
+		defer k.server.lot.mu.Unlock()
+		return k.server.lot.count == want
+	})
 }
 
 // TestParking: connections that idle give up their goroutines, and go on as if nothing had been.
@@ -54,7 +48,7 @@ listeners:
 	_ = silent.Close()
 	plain.parked(1)
 	plain.stop()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := plain.server.Drain(ctx); err != nil {
 		t.Error(err)

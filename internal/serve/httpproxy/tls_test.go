@@ -55,7 +55,7 @@ func dialTLS(t *testing.T, addr string) *wire {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	t.Cleanup(func() { _ = c.Close() })
 	return &wire{Conn: c, t: t, r: bufio.NewReader(c)}
 }
@@ -70,7 +70,7 @@ services:
 listeners:
   - listen: 127.0.0.1:0
     tls: {certificates: [{cert: %q, key: %q}]}
-    timeout: {idle: 400ms}
+    timeout: {idle: %s}
     routes: [{service: web}]
 `
 	cert, key := certificate(t)
@@ -82,7 +82,7 @@ listeners:
 		c := tls.Server(w.Conn, &tls.Config{Certificates: []tls.Certificate{pair}})
 		headEcho(b, &wire{Conn: c, t: t, r: bufio.NewReader(c)})
 	})
-	k := start(t, yaml, b.addr, cert, cert, key)
+	k := start(t, yaml, b.addr, cert, cert, key, "10m")
 	w := dialTLS(t, k.addr)
 	for range 3 {
 		w.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 40000\r\n\r\n")
@@ -97,6 +97,10 @@ listeners:
 	}
 	if n := b.conns.Load(); n != 1 {
 		t.Errorf("%d connections to the member, want 1 kept", n)
+	}
+	k.load(yaml, b.addr, cert, cert, key, "400ms") // for what follows the next answer
+	if _, err := readBody(w, w.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").head()); err != nil {
+		t.Error(err)
 	}
 	if rest := w.rest(); rest != "" { // by the idle timeout, in an orderly way
 		t.Errorf("got %q", rest)

@@ -9,7 +9,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/coder/websocket"
 )
@@ -117,7 +116,7 @@ func TestWebSocketCloses(t *testing.T) {
 func TestWebSocketIdle(t *testing.T) {
 	k := start(t, webSocketService, webSocketMember(t), "100ms", "")
 	ws := dialWebSocket(t, "ws://"+k.addr+"/", nil)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if _, _, err := ws.Read(ctx); err == nil || ctx.Err() != nil {
 		t.Errorf("still open: %v", err)

@@ -27,6 +27,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// patience is how long a test waits for what must come: no assertion about speed, the machine may stall.
+const patience = time.Minute
+
 // kit is a proxy in front of whatever members a test makes.
 type kit struct {
 	t        testing.TB
@@ -98,6 +101,11 @@ func (k *kit) apply(yaml string) {
 	if err != nil {
 		k.t.Fatal(err)
 	}
+	for i := range c.Services { // where a test does not say otherwise, none of its sessions may fail for a machine that stalls
+		if o := &c.Services[i].Timeout; o.Connect == config.Duration(time.Second) {
+			o.Connect = config.Duration(patience)
+		}
+	}
 	for _, s := range c.Services {
 		var endpoints []resolve.Endpoint
 		for _, m := range s.Members {
@@ -120,7 +128,7 @@ func (k *kit) dial() *net.TCPConn {
 		k.t.Fatal(err)
 	}
 	k.t.Cleanup(func() { c.Close() })
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	return c.(*net.TCPConn)
 }
 
@@ -130,7 +138,7 @@ func (k *kit) refused(send string) {
 	c, err := net.Dial("tcp", k.address)
 	if err == nil {
 		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(patience))
 		if _, err = io.WriteString(c, send); err == nil {
 			_, err = c.Read(make([]byte, 1))
 		}
@@ -277,7 +285,7 @@ func read(t testing.TB, c io.Reader, n int) string {
 // eventually waits for what others bring about.
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(patience)
 	for !holds() {
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s", what)

@@ -38,6 +38,8 @@ func build(o Options, self config.Node) *Node {
 	n.access = telemetry.NewAccessLog(telemetry.AccessOptions{Metrics: n.metrics, Log: o.Log.With("component", "access_log")})
 	n.tracer = telemetry.NewTracer(telemetry.TracerOptions{Node: self.Name, Version: o.Version, Metrics: n.metrics, Log: o.Log.With("component", "trace")})
 
+	n.metrics.SetRates(n.rateSamples)
+
 	// observe
 	n.resolver = resolve.NewResolver(resolve.Options{Log: o.Log.With("component", "resolve"), OnChange: n.onEndpoints, Append: n.append})
 	n.monitor = health.NewMonitor(health.Options{Log: o.Log.With("component", "health"), OnTransition: n.onTransition, OnResult: n.onResult})
@@ -67,6 +69,7 @@ func (n *Node) parts() *group {
 	}).Run)
 	g.Add("caches", n.caches.Run)
 	g.Add("modes", n.modes.Run)
+	g.Add("shared rates", n.leases.Run)
 	g.Add("http", n.http.Run)
 	return g
 }

@@ -60,7 +60,8 @@ type Node struct {
 	tcp       *tcpproxy.Server
 	caches    *cache.Set
 	modes     *protect.Modes
-	stateful  *stateful // nil where no service has an engine
+	leases    leases
+	stateful  *stateful // nil where no service has an engine and no rate is shared
 	snapshot  atomic.Pointer[snapshot.Snapshot]
 	state     atomic.Value // api.NodeState
 

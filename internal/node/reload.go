@@ -146,7 +146,7 @@ func (n *Node) stage(l *loaded) (*staged, error) {
 	if err := telemetry.CheckAccessLog(l.config.AccessLog); err != nil {
 		return nil, fmt.Errorf("access_log: %w", err)
 	}
-	st.snapshot, err = snapshot.Build(l.config, snapshot.Deps{Metrics: n.metrics, Previous: n.snapshot.Load(), Modes: n.modes, Cache: n.caches.Get, Pool: func(name string) *pool.Service {
+	st.snapshot, err = snapshot.Build(l.config, snapshot.Deps{Metrics: n.metrics, Previous: n.snapshot.Load(), Modes: n.modes, Cache: n.caches.Get, Sharing: n.sharing(l.config), Pool: func(name string) *pool.Service {
 		if p := n.pools[name]; p != nil {
 			st.pools[name] = p
 		} else if st.pools[name] == nil {
@@ -202,6 +202,7 @@ func (n *Node) commit(l *loaded, st *staged) api.Reloaded {
 	n.inheritTLS(old, st.snapshot)
 	n.snapshot.Store(st.snapshot)
 	n.modes.Set(st.snapshot.StagedModes)
+	n.leases.Set(st.snapshot.Shares())
 	n.monitor.Set(n.targets(l.config))
 	n.access.Set(l.config.AccessLog)
 	n.tracer.Set(l.config.Tracing)

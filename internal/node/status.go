@@ -43,6 +43,7 @@ func (n *Node) Status(context.Context) (api.Status, error) {
 		out.Services = append(out.Services, service)
 	}
 	out.Modes = n.modeStatus()
+	out.Rates = n.rateStatus()
 	return out, nil
 }
 

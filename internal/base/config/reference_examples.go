@@ -75,12 +75,19 @@ var referenceExamples = map[string]string{
   - name: api
     members: [10.0.0.11:8080]
     rate: 1000/s                             # short for {requests: 1000/s}
+  - name: partner
+    members: [10.0.0.21:8080]
+    rate: {requests: 50/s, shared: true}     # of all nodes together: what the partner allows
+nodes:
+  - {name: edge-1, address: 10.0.0.1}
+  - {name: edge-2, address: 10.0.0.2}
 listeners:
   - listen: ":80"
     rate: {requests: 20/s, burst: 100, per: client}
     routes:
       - {match: /login, service: api, rate: {requests: 10/m, per: client}}
       - {match: /v1, service: api, rate: {requests: 50/s, per: header, header: Authorization}}
+      - {match: /partner, service: partner}
       - service: api
 `,
 	"Shed": `services:

@@ -70,6 +70,8 @@ type Rate struct {
 	Per string `yaml:"per" default:"service" enum:"service,client,header"`
 	// Header names the header with per: header, such as Authorization. Requests without it count as one.
 	Header string `yaml:"header"`
+	// Shared bounds what comes to all nodes of the cluster together, and not to each: every node has a share of the rate, which follows what is asked of it. The shares are leased in the store that the nodes have in common. A node that cannot reach it keeps its share until the lease is over, and has no more than an equal part then; no request waits for the store. Only with per: service.
+	Shared bool `yaml:"shared"`
 	// Keys is how many clients, or values, are told apart at once; the one that has been quiet for longest makes room.
 	Keys int `yaml:"keys" default:"10000" min:"16" max:"1000000"`
 }

@@ -60,6 +60,12 @@ func (v *validator) rate(r *Rate, p path) {
 	case r.Per != "header":
 		v.useless(p, "header", "header has no effect with per: "+r.Per, "write per: header, or take header out")
 	}
+	if r.Shared && r.Per != "service" {
+		v.problem(p.key("shared"), "a rate per: "+r.Per+" cannot be shared", "take shared out: each node then bounds what comes to it")
+	}
+	if r.Shared && r.Per == "service" && len(v.config.Nodes) < 2 {
+		v.problem(p.key("shared"), "there is nobody to share the rate with", "name the cluster's nodes under nodes, or take shared out")
+	}
 	if r.Per == "service" {
 		v.useless(p, "keys", "keys has no effect with per: service", "take it out")
 	}

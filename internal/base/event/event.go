@@ -54,6 +54,9 @@ const (
 	ServiceShedding   = "service.shedding"    // more to do than it can: the least important requests are refused
 	ServiceShed       = "service.shed_ended"  // none are refused any more
 
+	RateLeased = "rate.leased" // this node's share of a rate is leased by demand
+	RateAlone  = "rate.alone"  // it cannot be: this node has no more than an equal part
+
 	ModeOn  = "mode.on"  // a degradation mode was turned on, by itself or by hand
 	ModeOff = "mode.off" // and off
 

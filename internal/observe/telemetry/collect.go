@@ -80,6 +80,13 @@ var (
 	serviceBreaker  = desc("service_breaker_state", "0 closed, 1 half-open, 2 open.", "service")
 )
 
+// Rates that all nodes have together.
+var (
+	rateShare  = desc("shared_rate_share", "Requests a second that this node may let in of a rate that all nodes have together.", "rate")
+	rateTotal  = desc("shared_rate_total", "Requests a second of all nodes together.", "rate")
+	rateLeased = desc("shared_rate_leased", "1 while this node's share is leased by demand; 0 while it has an equal part at most, as the store cannot be reached.", "rate")
+)
+
 // Members.
 var (
 	memberRequests  = desc("member_requests_total", "Tries on a member by result.", "service", "member", "result")
@@ -105,6 +112,7 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 		httpRequests, httpDuration, httpReceived, httpSent,
 		tcpSessions, tcpActive, tcpDuration, tcpReceived, tcpSent,
 		serviceRetries, serviceShed, serviceLevel, serviceLimit, serviceInFlight, serviceQueued, serviceHeld, serviceMembers, serviceReady, servicePanic, serviceBreaker,
+		rateShare, rateTotal, rateLeased,
 		memberRequests, memberDuration, memberEjections, memberOpens, memberProbes, memberProbed,
 		memberInFlight, memberUp, memberEjected, memberDraining, memberBreaker, memberLatency, memberShare,
 	} {
@@ -119,6 +127,13 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	out := scrape{ch}
 	m.node.collect(out)
+	if read := m.rates.Load(); read != nil {
+		for _, r := range (*read)() {
+			out.gauge(rateShare, r.Share, r.Name)
+			out.gauge(rateTotal, r.Total, r.Name)
+			out.flag(rateLeased, r.Leased, r.Name)
+		}
+	}
 	for _, l := range m.listeners.all() {
 		l.collect(out)
 	}

@@ -21,6 +21,7 @@ type Metrics struct {
 	services  table[string, *Service]
 	members   table[memberKey, *Member]
 	sessions  table[sessionsKey, *Sessions]
+	rates     atomic.Pointer[func() []RateSample]
 }
 
 // NewMetrics registers the node's metrics, and those of the Go runtime and the process, with reg. With nil it makes
@@ -60,6 +61,20 @@ func (m *Metrics) Handler() http.Handler {
 func (m *Metrics) SetBuild(version, goVersion, node string) {
 	if m != nil {
 		m.node.build.Store(&[3]string{version, goVersion, node})
+	}
+}
+
+// RateSample is this node's share of a rate that all nodes have together.
+type RateSample struct {
+	Name         string
+	Share, Total float64
+	Leased       bool
+}
+
+// SetRates says who knows of shared rates.
+func (m *Metrics) SetRates(read func() []RateSample) {
+	if m != nil {
+		m.rates.Store(&read)
 	}
 }
 

@@ -15,6 +15,7 @@ type Status struct {
 	Config    ConfigStatus     `json:"config" doc:"The configuration in force"`
 	Listeners []ListenerStatus `json:"listeners" doc:"Where clients connect"`
 	Services  []ServiceStatus  `json:"services" doc:"What clients want, and who does the work"`
+	Rates     []RateStatus     `json:"rates,omitempty" doc:"Rates that all nodes have together"`
 	Modes     []ModeStatus     `json:"modes,omitempty" doc:"Degradation modes"`
 }
 
@@ -100,6 +101,16 @@ type ShedStatus struct {
 	Below          string  `json:"below,omitempty" doc:"Requests below this priority are refused; empty where none are"`
 	Refused        uint64  `json:"refused" doc:"Requests refused so far"`
 	Delay          float64 `json:"delay_seconds" doc:"What requests wait at least for a place under the limit"`
+}
+
+// RateStatus is this node's share of a rate that all nodes have together.
+type RateStatus struct {
+	Rate    string  `json:"rate" doc:"What it is the rate of: service NAME, listener NAME or route LISTENER ROUTE"`
+	Total   float64 `json:"total" doc:"Requests a second of all nodes together"`
+	Share   float64 `json:"share" doc:"How many of them this node may let in"`
+	Wanted  float64 `json:"wanted" doc:"How many it asks for"`
+	Footing string  `json:"footing" doc:"What the share is founded on: leased, equal (an equal part, as none could be leased) or last (the last lease, which is over, and no more than an equal part)"`
+	Error   string  `json:"error,omitempty" doc:"Why it could not be leased the last time; left out where it was"`
 }
 
 // ModeStatus is a degradation mode.

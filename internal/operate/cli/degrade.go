@@ -87,3 +87,19 @@ func protection(svc api.ServiceStatus) (facts []string) {
 	}
 	return facts
 }
+
+// rates writes this node's shares of the rates that all nodes have together.
+func (s style) rates(all []api.RateStatus) string {
+	rows := make([][]field, 0, len(all))
+	for _, r := range all {
+		footing := yellow
+		if r.Footing == "leased" {
+			footing = green
+		}
+		rows = append(rows, []field{
+			{r.Rate, plain}, {fmt.Sprintf("%.4g/s", r.Total), plain}, {fmt.Sprintf("%.4g/s", r.Share), plain}, {fmt.Sprintf("%.4g/s", r.Wanted), plain},
+			{r.Footing, footing}, {r.Error, dim},
+		})
+	}
+	return s.table([]column{{"SHARED RATE", false}, {"OF ALL", true}, {"HERE", true}, {"WANTED", true}, {"FOOTING", false}, {"EVIDENCE", false}}, rows)
+}

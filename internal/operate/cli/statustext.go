@@ -28,6 +28,9 @@ func (s style) status(st api.Status) string {
 	for _, svc := range st.Services {
 		b.WriteString("\n" + s.service(svc, st.Now))
 	}
+	if len(st.Rates) > 0 {
+		b.WriteString("\n" + s.rates(st.Rates))
+	}
 	if len(st.Modes) > 0 {
 		b.WriteString("\n" + s.modes(st.Modes, st.Now))
 	}

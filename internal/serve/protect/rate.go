@@ -12,8 +12,9 @@ import (
 // Rate bounds requests in a time: all together, or those of each key.
 type Rate struct {
 	config config.Rate
-	all    *resilience.Rate // nil where keys are told apart
+	all    *resilience.Rate // nil where keys are told apart, or nodes share it
 	keys   *buckets
+	shared *Share // nil where it is this node's own
 }
 
 // NewRate makes a rate of a validated configuration, with every bucket full.
@@ -35,14 +36,20 @@ func NewRate(c config.Rate) (*Rate, error) {
 	return r, nil
 }
 
+// Share is this node's part of a rate that all nodes have together; nil where it is this node's own.
+func (r *Rate) Share() *Share { return r.shared }
+
 // Config is what it was made of.
 func (r *Rate) Config() config.Rate { return r.config }
 
 // Take takes a token of the key, which nobody looks at where all requests are counted together. Where there is none, ok is false, and
 // wait says when there will be one.
 func (r *Rate) Take(key []byte) (wait time.Duration, ok bool) {
-	if r.keys != nil {
+	switch {
+	case r.keys != nil:
 		return r.keys.take(key)
+	case r.shared != nil:
+		return r.shared.take()
 	}
 	if r.all.TryTake(1) {
 		return 0, true

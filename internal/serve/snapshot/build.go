@@ -25,6 +25,8 @@ type Deps struct {
 	Previous *Snapshot
 	// Modes are the node's degradation modes; nil makes some for the picture alone.
 	Modes *protect.Modes
+	// Sharing is about rates that all nodes have together.
+	Sharing protect.Sharing
 	// Metrics gives out the handles; nil counts nothing.
 	Metrics *telemetry.Metrics
 }

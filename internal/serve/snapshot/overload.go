@@ -53,12 +53,18 @@ func (b *builder) rate(scope string, c *config.Rate) (*protect.Rate, error) {
 		return nil, nil
 	}
 	if b.deps.Previous != nil {
-		if r := b.deps.Previous.rates[scope]; r != nil && r.Config() == *c {
+		if r := b.deps.Previous.rates[scope]; r != nil && r.Config() == *c && (r.Share() == nil || r.Share().Fits(b.deps.Sharing.Nodes)) {
 			b.out.rates[scope] = r
 			return r, nil
 		}
 	}
-	r, err := protect.NewRate(*c)
+	var r *protect.Rate
+	var err error
+	if c.Shared {
+		r, err = protect.NewSharedRate(scope, *c, b.deps.Sharing)
+	} else {
+		r, err = protect.NewRate(*c)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("rate: %w", err)
 	}

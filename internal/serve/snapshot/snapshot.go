@@ -32,6 +32,17 @@ type Snapshot struct {
 	rates    map[string]*protect.Rate // by what they are of
 }
 
+// Shares returns this node's parts of the rates that all nodes have together, by what the rates are of.
+func (s *Snapshot) Shares() map[string]*protect.Share {
+	out := map[string]*protect.Share{}
+	for scope, r := range s.rates {
+		if share := r.Share(); share != nil {
+			out[scope] = share
+		}
+	}
+	return out
+}
+
 // HTTPListener returns the listener of that name, or nil where the picture has none.
 func (s *Snapshot) HTTPListener(name string) *HTTPListener { return s.http[name] }
 

@@ -61,7 +61,7 @@ type Node struct {
 	caches    *cache.Set
 	modes     *protect.Modes
 	leases    leases
-	stateful  *stateful // nil where no service has an engine and no rate is shared
+	stateful  *stateful // nil where no service has an engine
 	snapshot  atomic.Pointer[snapshot.Snapshot]
 	state     atomic.Value // api.NodeState
 

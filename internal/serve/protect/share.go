@@ -100,7 +100,7 @@ func (s *Share) Status() ShareStatus {
 	st := ShareStatus{Rate: s.name, Total: s.total, PerSecond: now.PerSecond, Want: now.Want, Footing: now.Footing.String()}
 	switch {
 	case s.lessor == nil:
-		st.Error = "this node has no store: make it one of a cluster (backstay init, cluster join) and start it again"
+		st.Error = "this node belongs to no cluster: backstay init or backstay cluster join, then start it again"
 	case now.Err != nil:
 		st.Error = now.Err.Error()
 	}

@@ -56,6 +56,12 @@ func Identify(pid int, dir string) (Process, error) {
 	return Process{PID: pid, Started: started, Dir: dir}, nil
 }
 
+// At returns the process that has this pid now.
+func At(pid int) (Process, bool) {
+	started, ok := startOf(pid)
+	return Process{PID: pid, Started: started}, ok
+}
+
 // Alive says whether the process still exists (a zombie does not).
 func (p Process) Alive() bool {
 	started, ok := startOf(p.PID)

@@ -25,6 +25,8 @@ type Options struct {
 	Log  string // file that its output is appended to
 	// Hard is the signal that ends it at once; SIGKILL follows where that does not work.
 	Hard syscall.Signal
+	// Ours says whether a process that works in Dir is the server as Start starts it.
+	Ours func(s Seen) bool
 	// Weighty picks from the end of the log what says why the server ended; empty where nothing does.
 	Weighty func(log string) string
 	Teller  *act.Teller
@@ -35,6 +37,8 @@ type Options struct {
 // A Supervisor knows the one server process of a data directory, if there is one.
 type Supervisor struct {
 	o Options
+
+	starting sync.Mutex // or taking over
 
 	mu      sync.Mutex
 	proc    *Process      // nil when down
@@ -79,6 +83,8 @@ func (s *Supervisor) Foreign() error {
 
 // Start runs the command as the server. Its log begins anew; the one before is kept beside it.
 func (s *Supervisor) Start(cmd *exec.Cmd, own func(path string) error) error {
+	s.starting.Lock()
+	defer s.starting.Unlock()
 	if err := Rotate(s.o.Log, 0); err != nil {
 		return err
 	}
@@ -101,11 +107,20 @@ func (s *Supervisor) Start(cmd *exec.Cmd, own func(path string) error) error {
 	return nil
 }
 
-// Adopt takes over the process that an earlier node process left running, and says whether there is one.
-func (s *Supervisor) Adopt() bool {
-	p, err := Find(s.o.Dir)
-	if err != nil || s.Process() != nil {
+// Adopt takes over the process that an earlier node process left running, and says whether there is one: the one that has
+// the pid file, if any will do, or one that is ours and may have to write that file yet.
+func (s *Supervisor) Adopt(anyone bool) bool {
+	s.starting.Lock()
+	defer s.starting.Unlock()
+	if s.Process() != nil {
 		return false
+	}
+	p, err := Find(s.o.Dir)
+	if err != nil || !anyone {
+		var ok bool
+		if p, ok = s.own(); !ok {
+			return false
+		}
 	}
 	s.begin(p, func() string {
 		for p.Alive() { // it is not our child: look, do not wait
@@ -115,6 +130,16 @@ func (s *Supervisor) Adopt() bool {
 	})
 	s.o.Teller.Record(act.EventStarted, fmt.Sprintf("%s on %s was running already and was taken over", s.o.Name, s.o.Node), fmt.Sprintf("process %d", p.PID), nil)
 	return true
+}
+
+// own finds a server that is ours.
+func (s *Supervisor) own() (Process, bool) {
+	for _, seen := range Around(s.o.Dir) {
+		if seen.Dir != "" && s.o.Ours(seen) {
+			return seen.Process, true
+		}
+	}
+	return Process{}, false
 }
 
 // begin shows a new process until wait says how it ended.

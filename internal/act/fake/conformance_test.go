@@ -47,3 +47,23 @@ func TestConformance(t *testing.T) {
 		}})
 	})
 }
+
+func (l *lab) Kill(_ *testing.T, node string, instance bool) {
+	in := l.w.Instance(node)
+	in.Orphan()
+	if instance {
+		in.Crash()
+	}
+	l.engines[node] = l.w.Engine(node)
+}
+
+func TestNodeProcessesAreKilled(t *testing.T) {
+	for seed := range uint64(200) {
+		synctest.Test(t, func(t *testing.T) {
+			conformance.RunKilled(t, conformance.Options{New: newLab}, seed, 6)
+		})
+		if t.Failed() {
+			return
+		}
+	}
+}

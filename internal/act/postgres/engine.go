@@ -75,7 +75,7 @@ func New(o Options) *Engine {
 	}
 	e := &Engine{o: o, log: o.Log, fresh: make(chan struct{}, 1), tell: act.NewTeller(o.Service, o.Node, o.Append, o.Log)}
 	e.sup = daemon.New(daemon.Options{
-		Name: "PostgreSQL", Node: o.Node, Dir: o.DataPath, Log: e.logPath(), Hard: syscall.SIGQUIT, Weighty: lastWords, Teller: e.tell,
+		Name: "PostgreSQL", Node: o.Node, Dir: o.DataPath, Log: e.logPath(), Hard: syscall.SIGQUIT, Weighty: lastWords, Teller: e.tell, Ours: e.ours,
 		Begun: e.begun, Ended: e.ended,
 	})
 	e.ledger = ledger.New(ledger.Options{
@@ -143,7 +143,12 @@ func (e *Engine) init() error {
 		return err
 	}
 	e.mu.Lock()
-	e.acc, e.bin, e.settled = acc, bin, true
+	e.acc, e.bin = acc, bin
+	e.mu.Unlock()
+	e.reap(context.Background()) // before anybody can order a step
+	e.sup.Adopt(true)
+	e.mu.Lock()
+	e.settled = true
 	e.mu.Unlock()
 	return nil
 }

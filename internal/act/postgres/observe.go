@@ -290,6 +290,8 @@ func (e *Engine) watching(ctx context.Context) {
 	defer tick.Stop()
 	slow := time.NewTicker(time.Minute)
 	defer slow.Stop()
+	down := time.NewTicker(time.Second)
+	defer down.Stop()
 	told := 0
 	for {
 		select {
@@ -298,6 +300,10 @@ func (e *Engine) watching(ctx context.Context) {
 		case <-slow.C:
 			if err := daemon.Rotate(e.logPath(), 64<<20); err != nil {
 				e.log.Warn("cannot rotate the instance's log", "error", err)
+			}
+		case <-down.C: // one that was being started when the node process before this one was killed
+			if e.process() == nil && e.ledger.Busy() == "" && e.sup.Adopt(false) {
+				e.tell.Notify()
 			}
 		case <-tick.C:
 			e.mu.Lock()

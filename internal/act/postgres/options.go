@@ -35,7 +35,7 @@ type Options struct {
 	// TLS is how members and clients are encrypted; nil for not at all.
 	TLS *TLS
 	// PeerPosition tells how far a peer is, so that a standby keeps no more WAL for it than it needs; may be nil.
-	PeerPosition func(node string) (uint64, bool)
+	PeerPosition func(node string) (uint64, bool) `json:"-"`
 	// StopTimeout bounds a fast stop before it becomes an immediate one; 30 s where 0. A Demote waits HandoverTimeout for
 	// the standbys to take the rest, 5 s where 0.
 	StopTimeout, HandoverTimeout time.Duration
@@ -43,8 +43,8 @@ type Options struct {
 	// instance, 500 ms where 0.
 	ProbeEvery, ProbeTimeout, QueryTimeout time.Duration
 	// Log is for debugging; Append records what people should know.
-	Log    *slog.Logger
-	Append func(event.Record)
+	Log    *slog.Logger       `json:"-"`
+	Append func(event.Record) `json:"-"`
 }
 
 // Passwords are paths of files with one password each, readable by nobody else.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -44,7 +45,6 @@ func (e *Engine) Run(ctx context.Context) error {
 	if err := ledger.Patiently(ctx, e.init); err != nil {
 		return fmt.Errorf("postgres on %s: %w", e.o.Node, err)
 	}
-	e.sup.Adopt()
 	e.tell.Notify()
 	var loops sync.WaitGroup
 	for _, loop := range []func(context.Context){e.probing, e.watching, e.keeping} {
@@ -75,6 +75,32 @@ func (e *Engine) ended() {
 	e.look.close()
 }
 
+// ours says whether it is a postmaster that launch has started. Its children call themselves otherwise.
+func (e *Engine) ours(s daemon.Seen) bool {
+	return s.Program == "postgres" && slices.Contains(s.Args, "config_file="+e.conf("postgresql.conf")) && !slices.Contains(s.Args, "--single")
+}
+
+// tools are the programs that work on files for the engine, and go on where its process is killed.
+var tools = []string{"initdb", "pg_basebackup", "pg_rewind"}
+
+// reap ends what an earlier node process has left at work on the files, which must not write to them behind our back, and
+// the children of a postmaster that was killed, which keep a new one from starting.
+func (e *Engine) reap(ctx context.Context) {
+	_, err := daemon.Find(e.o.DataPath)
+	alone := err != nil
+	var left []daemon.Process
+	for _, s := range daemon.Around(e.o.DataPath) {
+		on := slices.ContainsFunc(s.Args, func(a string) bool { return a == e.o.DataPath || a == e.o.DataPath+".new" })
+		tool := on && (slices.Contains(tools, s.Program) || s.Program == "postgres" && (slices.Contains(s.Args, "--single") || slices.Contains(s.Args, "--boot")))
+		if tool || alone && s.Program == "postgres" && s.Dir != "" && !e.ours(s) {
+			left = append(left, s.Process)
+		}
+	}
+	if pids := daemon.Reap(ctx, left); len(pids) > 0 {
+		e.tell.Record(act.EventForced, fmt.Sprintf("what a process that was killed had left at work on the data of %s was ended", e.o.Node), fmt.Sprintf("processes %v", pids), nil)
+	}
+}
+
 // launch starts the postmaster and returns as soon as there is one; ready waits for it to answer.
 func (e *Engine) launch() error {
 	if e.process() != nil {
@@ -83,7 +109,16 @@ func (e *Engine) launch() error {
 	if !exists(e.data("PG_VERSION")) {
 		return fmt.Errorf("there is no data in %s to start: create or clone it", e.o.DataPath)
 	}
+	if e.sup.Adopt(false) {
+		return nil
+	}
 	if err := e.sup.Foreign(); err != nil {
+		return err
+	}
+	e.reap(context.Background())
+	// Nobody works on the data: lock files are of the dead, even where another process has their pid by now, for which
+	// PostgreSQL would take it and refuse to start.
+	if err := errors.Join(e.removeData("postmaster.pid"), remove(filepath.Join(e.SocketDir(), fmt.Sprintf(".s.PGSQL.%d.lock", e.o.Port)))); err != nil {
 		return err
 	}
 	if e.state().Copying {

@@ -49,6 +49,7 @@ func refuse(s plan.Step, st ledger.State, c ledger.Condition) error {
 // before forgets what the files said and ends a promotion that a dead node process may have asked for, so that it does not
 // come about behind the step.
 func (e *Engine) before(ctx context.Context, s plan.Step) error {
+	e.sup.Adopt(false) // whose start the node process before this one did not live to see
 	e.forget()
 	if !e.state().Promoting || s.Kind == plan.Promote {
 		return nil
@@ -147,9 +148,17 @@ func (e *Engine) makeStandby() error {
 
 func (e *Engine) removeData(names ...string) error {
 	for _, n := range names {
-		if err := os.Remove(e.data(n)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := remove(e.data(n)); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// remove removes a file that need not be there.
+func remove(path string) error {
+	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	return nil
 }

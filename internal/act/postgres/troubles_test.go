@@ -23,6 +23,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/backstay/backstay/internal/act"
+	"github.com/backstay/backstay/internal/act/conformance"
 	"github.com/backstay/backstay/internal/act/guard"
 	"github.com/backstay/backstay/internal/act/ledger"
 	"github.com/backstay/backstay/internal/decide/plan"
@@ -36,6 +37,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	conformance.Play(New)
 	os.Exit(m.Run())
 }
 

@@ -54,7 +54,7 @@ func New(o Options) *Engine {
 	e.SetPeers(o.Peers)
 	e.tell = act.NewTeller(o.Service, o.Node, o.Append, e.log)
 	e.sup = daemon.New(daemon.Options{
-		Name: "Redis", Node: o.Node, Dir: e.DataPath(), Log: e.logPath(), Hard: syscall.SIGKILL, Weighty: lastWords, Teller: e.tell,
+		Name: "Redis", Node: o.Node, Dir: e.DataPath(), Log: e.logPath(), Hard: syscall.SIGKILL, Weighty: lastWords, Teller: e.tell, Ours: ours,
 		Begun: e.begun, Ended: e.ended,
 	})
 	e.ledger = ledger.New(ledger.Options{
@@ -120,8 +120,10 @@ func (e *Engine) init() error {
 		return err
 	}
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.acc, e.program, e.rest, e.settled = acc, program, readRest(e.restPath()), true
+	e.acc, e.program, e.rest = acc, program, readRest(e.restPath())
+	e.mu.Unlock()
+	e.takeOver(context.Background(), true) // before anybody can order a step
+	e.settled = true
 	return nil
 }
 

@@ -22,6 +22,7 @@ type lab struct {
 	t       *testing.T
 	dir     string
 	engines map[string]*Engine
+	ends    map[string]func()
 }
 
 var labs atomic.Int32
@@ -31,7 +32,7 @@ const secret = "s3cret"
 // newLab makes engines that run until the test ends.
 func newLab(t *testing.T, change func(*Options), nodes ...string) *lab {
 	t.Helper()
-	l := &lab{t: t, dir: t.TempDir(), engines: map[string]*Engine{}}
+	l := &lab{t: t, dir: t.TempDir(), engines: map[string]*Engine{}, ends: map[string]func(){}}
 	for p := l.dir; p != "/" && p != "/tmp"; p = filepath.Dir(p) { // Redis runs as another user where this is root
 		_ = os.Chmod(p, 0o755)
 	}
@@ -61,7 +62,7 @@ func newLab(t *testing.T, change func(*Options), nodes ...string) *lab {
 			change(&o)
 		}
 		l.engines[n] = New(o)
-		l.run(n)
+		l.ends[n] = l.run(n)
 	}
 	return l
 }

@@ -35,15 +35,15 @@ type Options struct {
 	// Parameters are lines of redis.conf, on top of the safe defaults; see CheckParameters.
 	Parameters map[string]string
 	// PeerPosition tells how far a peer says it is: standbys tell their primary only once a second. May be nil.
-	PeerPosition func(node string) (uint64, bool)
+	PeerPosition func(node string) (uint64, bool) `json:"-"`
 	// StopTimeout bounds a fast stop before it becomes a hard one, 10 s where 0; HandoverTimeout how long a primary that
 	// steps down waits for its standbys, 5 s where 0.
 	StopTimeout, HandoverTimeout time.Duration
 	// ProbeEvery and ProbeTimeout are of the probing write, 1 s and 2 s where 0; QueryTimeout bounds a look, 500 ms where 0.
 	ProbeEvery, ProbeTimeout, QueryTimeout time.Duration
 	// Log is for debugging; Append records what people should know.
-	Log    *slog.Logger
-	Append func(event.Record)
+	Log    *slog.Logger       `json:"-"`
+	Append func(event.Record) `json:"-"`
 }
 
 func (o Options) withDefaults() Options {

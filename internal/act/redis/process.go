@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -22,6 +23,9 @@ const pidFile = "redis.pid"
 // go on loading.
 func (e *Engine) launch(ctx context.Context) error {
 	if !e.running() {
+		if e.takeOver(ctx, false) {
+			return e.ready(ctx)
+		}
 		if err := errors.Join(e.sup.Foreign(), e.configure()); err != nil {
 			return err
 		}
@@ -46,17 +50,23 @@ func (e *Engine) ended() {
 	e.look.drop()
 }
 
-// adopt takes over a server that an earlier node process left running. One that is primary and should not be is told so
+// ours says whether it is a server, and not its child that writes a file.
+func ours(s daemon.Seen) bool {
+	return strings.HasPrefix(s.Program, "redis-") && strings.HasPrefix(filepath.Base(s.Args[0]), "redis-server")
+}
+
+// takeOver adopts a server that an earlier node process left running. One that is primary and should not be is told so
 // before anything else.
-func (e *Engine) adopt(ctx context.Context) {
-	if !e.sup.Adopt() {
-		return
+func (e *Engine) takeOver(ctx context.Context, anyone bool) bool {
+	if !e.sup.Adopt(anyone) {
+		return false
 	}
 	if err := e.refresh(ctx); err == nil && e.facts().master && e.ledger.State().Standby {
 		if err := e.detach(ctx); err != nil {
 			e.sup.Kill(ctx)
 		}
 	}
+	return true
 }
 
 func (e *Engine) facts() facts {

@@ -284,7 +284,6 @@ func TestTheNodeComesBackToARunningInstance(t *testing.T) {
 	if err := again.init(); err != nil {
 		t.Fatal(err)
 	}
-	again.adopt(t.Context())
 	o, err := again.Observe(t.Context())
 	if err != nil || o.Role != plan.Primary || o.Position < at.Position || o.SystemID != at.SystemID {
 		t.Errorf("it is seen as %+v %v", o, err)

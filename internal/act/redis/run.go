@@ -22,7 +22,6 @@ func (e *Engine) Run(ctx context.Context) error {
 	if err := ledger.Patiently(ctx, e.init); err != nil {
 		return fmt.Errorf("redis on %s: %w", e.o.Node, err)
 	}
-	e.adopt(ctx)
 	e.tell.Notify()
 	done := make(chan struct{}, 2)
 	for _, loop := range []func(context.Context){e.probing, e.watching} {
@@ -93,7 +92,13 @@ func (e *Engine) watching(ctx context.Context) {
 		if n%1200 == 0 {
 			_ = daemon.Rotate(e.logPath(), 64<<20) // a log that cannot be shortened is still a log
 		}
-		if !e.running() || e.refresh(ctx) != nil {
+		if !e.running() {
+			if n%20 == 0 && e.ledger.Busy() == "" { // one that was being started when the node process before this one was killed
+				e.takeOver(ctx, false)
+			}
+			continue
+		}
+		if e.refresh(ctx) != nil {
 			continue
 		}
 		e.tend()

@@ -8,10 +8,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/backstay/backstay/internal/act"
+	"github.com/backstay/backstay/internal/act/daemon"
 	"github.com/backstay/backstay/internal/decide/plan"
 )
 
@@ -38,7 +41,11 @@ func (e *Engine) run(ctx context.Context, timeout time.Duration, words []string,
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	err = cmd.Run()
+	if err = cmd.Start(); err == nil {
+		e.note(cmd.Process.Pid)
+		err = cmd.Wait()
+		e.unnote(cmd.Process.Pid)
+	}
 	text := readAll(out)
 	switch {
 	case err == nil:
@@ -49,6 +56,48 @@ func (e *Engine) run(ctx context.Context, timeout time.Duration, words []string,
 		err = fmt.Errorf("it was called off: %w", ctx.Err())
 	}
 	return text, fmt.Errorf("%s: %w%s", filepath.Base(words[0]), err, lastLines(text))
+}
+
+// commandsDir has a file for each command under way, named by its pid: the next node process ends what this one does not
+// live to end.
+func (e *Engine) commandsDir() string { return filepath.Join(e.o.DataDir, "commands") }
+
+func (e *Engine) note(pid int) {
+	p, ok := daemon.At(pid)
+	if !ok {
+		return
+	}
+	path := filepath.Join(e.commandsDir(), strconv.Itoa(pid))
+	if err := os.WriteFile(path, strconv.AppendUint(nil, p.Started, 10), 0o600); err != nil {
+		e.o.Log.Warn("a command is not noted", "error", err)
+	}
+}
+
+func (e *Engine) unnote(pid int) { _ = os.Remove(filepath.Join(e.commandsDir(), strconv.Itoa(pid))) }
+
+// reap ends the commands that a node process was at when it was killed, each with its process group.
+func (e *Engine) reap() error {
+	if err := os.MkdirAll(e.commandsDir(), 0o700); err != nil {
+		return err
+	}
+	files, err := os.ReadDir(e.commandsDir())
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		pid, err1 := strconv.Atoi(f.Name())
+		text, err2 := os.ReadFile(filepath.Join(e.commandsDir(), f.Name()))
+		started, err3 := strconv.ParseUint(string(text), 10, 64)
+		if p, ok := daemon.At(pid); errors.Join(err1, err2, err3) == nil && ok && p.Started == started {
+			_ = syscall.Kill(-pid, syscall.SIGKILL)
+			e.tell.Record(act.EventForced, fmt.Sprintf("a command that a node process was at on %s when it was killed was ended", e.o.Node), fmt.Sprintf("process %d", pid), nil)
+			daemon.Reap(context.Background(), []daemon.Process{p})
+		}
+		if err := os.Remove(filepath.Join(e.commandsDir(), f.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func readAll(f *os.File) []byte {

@@ -24,6 +24,8 @@ type Engine struct {
 	ledger  *ledger.Ledger
 	tell    *act.Teller
 	looking sync.Mutex // one observe command at a time
+	prepare sync.Mutex
+	settled bool // init has run
 	peers   atomic.Pointer[map[string]string]
 
 	mu   sync.Mutex
@@ -70,7 +72,17 @@ func (e *Engine) init() error {
 	if err := os.MkdirAll(e.o.DataDir, 0o700); err != nil {
 		return fmt.Errorf("prepare data_dir: %w", err)
 	}
-	return e.ledger.Open()
+	if err := e.ledger.Open(); err != nil {
+		return err
+	}
+	e.prepare.Lock()
+	defer e.prepare.Unlock()
+	if e.settled {
+		return nil
+	}
+	err := e.reap() // before anybody can order a step
+	e.settled = err == nil
+	return err
 }
 
 // Run lives as long as the node: it looks at the instance. When ctx ends the instance is stopped, where there is a command

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ type lab struct {
 	dir     string
 	program string
 	engines map[string]*Engine
+	ends    map[string]func()
 }
 
 func newLab(t *testing.T, change func(*Options)) *lab {
@@ -25,7 +27,7 @@ func newLab(t *testing.T, change func(*Options)) *lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &lab{t.TempDir(), program, map[string]*Engine{}}
+	l := &lab{t.TempDir(), program, map[string]*Engine{}, map[string]func(){}}
 	word := func(name string) []string { return []string{program, name} }
 	for _, n := range []string{"a", "b", "c"} {
 		o := Options{
@@ -49,12 +51,13 @@ func newLab(t *testing.T, change func(*Options)) *lab {
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan error, 1)
 		go func() { done <- e.Run(ctx) }()
-		t.Cleanup(func() {
+		l.ends[n] = sync.OnceFunc(func() {
 			cancel()
 			if err := <-done; err != nil {
 				t.Errorf("run %s: %v", n, err)
 			}
 		})
+		t.Cleanup(l.ends[n])
 	}
 	return l
 }

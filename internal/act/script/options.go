@@ -44,8 +44,8 @@ type Options struct {
 	// Create, Clone and Rewind take as long as they take.
 	Timeout, FenceTimeout time.Duration
 	// Log is for debugging; Append records what people should know.
-	Log    *slog.Logger
-	Append func(event.Record)
+	Log    *slog.Logger       `json:"-"`
+	Append func(event.Record) `json:"-"`
 }
 
 func (o Options) withDefaults() Options {

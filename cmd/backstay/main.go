@@ -21,7 +21,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	os.Exit(cli.Main(ctx, os.Args[1:], cli.Options{
-		Version: version, Run: run, Demo: runDemo, Init: initNode, Join: join, Guard: stand,
+		Version: version, Run: run, Demo: runDemo, Init: initNode, Join: join, Recover: recoverCluster, Guard: stand,
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv,
 	}))
 }
@@ -40,8 +40,12 @@ func options(o cli.RunOptions) node.Options {
 
 func initNode(o cli.RunOptions) (string, error) { return node.Init(options(o)) }
 
-func join(ctx context.Context, o cli.RunOptions, token string, replace bool) (string, error) {
-	return node.Join(ctx, options(o), token, replace)
+func join(ctx context.Context, o cli.RunOptions, j cli.JoinOptions) (string, error) {
+	return node.Join(ctx, options(o), j.Token, j.Replace, j.Anew)
+}
+
+func recoverCluster(ctx context.Context, o cli.RunOptions, r cli.RecoverOptions) (string, error) {
+	return node.Recover(ctx, options(o), node.Recovering(r))
 }
 
 func stand(ctx context.Context, o cli.GuardOptions) error {

@@ -12,6 +12,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/client/pkg/v3/types"
+	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // conditionTime is how long a member has to say how it is.
@@ -36,7 +37,7 @@ func (c *Cluster) Conditions(ctx context.Context) ([]Condition, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*conditionTime)
 	defer cancel()
-	got, err := client.MemberList(ctx)
+	got, err := client.MemberList(ctx, clientv3.WithSerializable()) // as this one knows, also without a majority
 	if err != nil {
 		return nil, fmt.Errorf("list the cluster's members: %w: %w", ErrUnavailable, err)
 	}

@@ -180,8 +180,8 @@ func (c *Cluster) prepare(ctx context.Context, id identity, cfg *embed.Config) (
 	case id.State != "" && hasData(c.o.Dir):
 		return id, c.recognise(ctx, id)
 	case id.State == "" && hasData(c.o.Dir):
-		return id, fmt.Errorf("%s has data of a store but not whose it is (identity.json is missing); restore it, or remove the "+
-			"directory and join anew", c.o.Dir)
+		return id, fmt.Errorf("%s has data of a store but not whose it is (identity.json is missing); restore it, or let the "+
+			"node join anew: `backstay cluster join --anew`", c.o.Dir)
 	case id.State == stateJoining || id.State == "" && len(c.o.Join) > 0:
 		return c.join(ctx, id, cfg)
 	case id.State == stateFounding || c.o.Bootstrap:
@@ -293,7 +293,7 @@ func (c *Cluster) ended(e *embed.Etcd, id identity) error {
 	if leaving {
 		return nil
 	}
-	return fmt.Errorf("%w: %s; to bring the node back remove %s and join anew", ErrRemoved, c.o.Node, c.o.Dir)
+	return fmt.Errorf("%w: %s; to bring the node back let it join anew: `backstay cluster join --anew` puts %s aside", ErrRemoved, c.o.Node, c.o.Dir)
 }
 
 func (c *Cluster) tell(kind, message string) {

@@ -111,7 +111,7 @@ func (id identity) check(o *Options) error {
 		return fmt.Errorf("the data in %s is of node %q, this is %q; data of one node must not be copied to another: "+
 			"join with an empty directory", o.Dir, id.Node, o.Node)
 	case id.State == stateRemoved:
-		return fmt.Errorf("%w: %s (%s, since %s); to bring the node back remove %s and join anew", ErrRemoved, id.Node, id.Reason,
+		return fmt.Errorf("%w: %s (%s, since %s); to bring the node back let it join anew: `backstay cluster join --anew` puts %s aside", ErrRemoved, id.Node, id.Reason,
 			id.Since.Format(time.RFC3339), o.Dir)
 	case id.State == stateMember && !hasData(o.Dir):
 		return fmt.Errorf("the store's data of member %s in %s is gone; it must not start empty under the same identity: remove "+

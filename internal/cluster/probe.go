@@ -131,9 +131,9 @@ func (c *Cluster) recognise(ctx context.Context, id identity) error {
 		switch t, gone := s.removed[id.MemberID]; {
 		case id.ClusterID != "" && s.cluster != id.ClusterID:
 			return fmt.Errorf("%w: the data in %s is of cluster %s, %s is in cluster %s; two clusters under one configuration would "+
-				"both decide: remove %s and join that one, or stop the other", ErrOtherCluster, c.o.Dir, id.ClusterID, s.address, s.cluster, c.o.Dir)
+				"both decide: let this one join that (`backstay cluster join --anew` puts %s aside), or stop the other", ErrOtherCluster, c.o.Dir, id.ClusterID, s.address, s.cluster, c.o.Dir)
 		case s.generation > id.Generation && !slices.Contains(s.members, id.MemberID):
-			return fmt.Errorf("%w: by %s on %s at %s (%s); remove %s and join anew", ErrOutdated, s.recovery.By, s.recovery.Node,
+			return fmt.Errorf("%w: by %s on %s at %s (%s); let it join anew: `backstay cluster join --anew` puts %s aside", ErrOutdated, s.recovery.By, s.recovery.Node,
 				s.recovery.Time.Format(time.RFC3339), s.recovery.Why, c.o.Dir)
 		case gone:
 			id.State, id.Reason, id.Since = stateRemoved, fmt.Sprintf("removed by %s: %s", t.By, t.Why), t.Time

@@ -60,8 +60,8 @@ func Recover(ctx context.Context, o Options, snapshot, by, why string) (Recovery
 	}
 	for _, s := range c.probe(ctx, o.Others) {
 		if s.leader {
-			return Recovery{}, fmt.Errorf("recover: %s is alive and has a leader: the majority is not lost; start the node, or remove %s "+
-				"and join anew", s.address, o.Dir)
+			return Recovery{}, fmt.Errorf("recover: %s is alive and has a leader: the majority is not lost; start the node, or let it join anew: `backstay cluster join --anew` "+
+				"puts %s aside", s.address, o.Dir)
 		}
 	}
 	from := recovering{snapshot: snapshot, by: by, why: why}

@@ -17,6 +17,7 @@ import (
 
 const (
 	trialTime = 10 * time.Second // for the nodes to try a configuration
+	storeTime = 8 * time.Second  // for the store to answer people
 	lookEvery = 100 * time.Millisecond
 )
 
@@ -27,6 +28,8 @@ func (n *Node) Version(ctx context.Context, number int) (api.Version, error) {
 	if n.stateful == nil {
 		return api.Version{}, errStateless()
 	}
+	ctx, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
 	var v versions.Version
 	var err error
 	if number == 0 {
@@ -42,6 +45,8 @@ func (n *Node) History(ctx context.Context) ([]api.Version, error) {
 	if n.stateful == nil {
 		return nil, errStateless()
 	}
+	ctx, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
 	all, err := n.stateful.follow.log.List(ctx)
 	out := []api.Version{}
 	for _, v := range all {
@@ -103,6 +108,8 @@ func (n *Node) Try(ctx context.Context, t api.Draft) (api.Trial, error) {
 
 // base is the version in force and what it says; before the first, what this node's file says.
 func (s *stateful) base(ctx context.Context) (versions.Version, *config.Config, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
 	v, err := s.follow.log.Current(ctx)
 	if errors.Is(err, versions.ErrNone) {
 		return versions.Version{}, s.node.snapshot.Load().Config, nil
@@ -155,6 +162,8 @@ func (s *stateful) keepsMembers(ctx context.Context, c *config.Config) error {
 
 // askAll lets every node try a text and waits for their verdicts.
 func (s *stateful) askAll(ctx context.Context, t versions.Trial, c *config.Config) ([]api.Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, trialTime+storeTime)
+	defer cancel()
 	id, err := s.follow.log.Try(ctx, t)
 	if err != nil {
 		return nil, err
@@ -227,6 +236,8 @@ func (n *Node) Apply(ctx context.Context, a api.Applying) (api.Version, error) {
 	if err != nil {
 		return api.Version{}, refusal(err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
 	if err := s.keepsMembers(ctx, l.config); err != nil {
 		return api.Version{}, err
 	}
@@ -240,6 +251,8 @@ func (n *Node) Answers(ctx context.Context) ([]api.Answer, error) {
 	if s == nil {
 		return nil, errStateless()
 	}
+	ctx, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
 	v, err := s.follow.log.Current(ctx)
 	if err != nil {
 		return nil, stored(err)

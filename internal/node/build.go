@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"path/filepath"
 	"runtime"
 	"time"
 
@@ -32,7 +31,7 @@ func build(o Options, self config.Node) *Node {
 	n.state.Store(api.NodeStarting)
 
 	// know
-	n.events = event.NewLog(event.Options{Node: self.Name, Path: filepath.Join(o.Data, "events.jsonl"), Log: o.Log.With("component", "event")})
+	n.events = event.NewLog(event.Options{Node: self.Name, Path: eventsFile(o.Data), Log: o.Log.With("component", "event")})
 	n.metrics = telemetry.NewMetrics(nil)
 	n.metrics.SetBuild(o.Version, runtime.Version(), self.Name)
 	n.access = telemetry.NewAccessLog(telemetry.AccessOptions{Metrics: n.metrics, Log: o.Log.With("component", "access_log")})

@@ -33,20 +33,16 @@ func (n *Node) ClusterStatus(ctx context.Context) (api.ClusterStatus, error) {
 			Answers:     m.Answers, Problem: m.Problem, Version: m.Version, Size: m.Size, InUse: m.InUse, Applied: m.Applied,
 		})
 	}
-	v, told, history := versions.Version{}, map[string]versions.Answer{}, error(nil)
+	var v versions.Version
+	var told map[string]versions.Answer
 	if err == nil {
-		if v, err = s.follow.log.Current(ctx); errors.Is(err, versions.ErrNone) {
-			err = nil
-		}
+		v, told, err = s.agreed(ctx, &out)
 	}
-	if err == nil {
-		told, err = s.follow.log.Answers(ctx)
-	}
-	if err == nil {
-		history = s.past(ctx, &out)
-	}
-	if err := errors.Join(err, history); err != nil {
+	if err != nil {
 		out.Problem = "the nodes cannot agree on anything now: " + err.Error()
+		if known := s.follow.Newest(); known != nil {
+			v, told = *known, nil
+		}
 	}
 	out.Version = shown(v, false)
 	for _, node := range c.Nodes {
@@ -56,7 +52,10 @@ func (n *Node) ClusterStatus(ctx context.Context) (api.ClusterStatus, error) {
 				one.Services = append(one.Services, sc.Name)
 			}
 		}
-		if v.Number > 0 {
+		switch {
+		case v.Number > 0 && told == nil:
+			one.Config = api.Answer{Node: node.Name, State: api.AnswerSilent}
+		case v.Number > 0:
 			one.Config = s.answered(node.Name, v.Number, told[node.Name])
 		}
 		out.Nodes = append(out.Nodes, one)
@@ -64,11 +63,17 @@ func (n *Node) ClusterStatus(ctx context.Context) (api.ClusterStatus, error) {
 	return out, nil
 }
 
-// past adds what was done to the cluster by hand.
-func (s *stateful) past(ctx context.Context, out *api.ClusterStatus) error {
+// agreed reads the configuration in force and what nodes say of it, and adds what was done to the cluster by hand.
+func (s *stateful) agreed(ctx context.Context, out *api.ClusterStatus) (v versions.Version, told map[string]versions.Answer, err error) {
+	if v, err = s.follow.log.Current(ctx); err != nil && !errors.Is(err, versions.ErrNone) {
+		return v, nil, err
+	}
+	if told, err = s.follow.log.Answers(ctx); err != nil {
+		return v, nil, err
+	}
 	recoveries, err := s.store.Recoveries(ctx)
 	if err != nil {
-		return err
+		return v, nil, err
 	}
 	for _, r := range recoveries {
 		out.Recoveries = append(out.Recoveries, api.Recovery{Generation: r.Generation, Time: r.Time, Node: r.Node, By: r.By, Why: r.Why, Lost: r.Lost, Snapshot: r.Snapshot})
@@ -77,7 +82,7 @@ func (s *stateful) past(ctx context.Context, out *api.ClusterStatus) error {
 	for _, t := range stones {
 		out.Removed = append(out.Removed, api.Removal{Node: t.Node, Why: t.Why, By: t.By, Time: t.Time})
 	}
-	return err
+	return v, told, err
 }
 
 // Leave implements api.Membership.

@@ -7,10 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
-	"strconv"
+	"strings"
 	"time"
 
 	"github.com/backstay/backstay/internal/base/config"
@@ -78,19 +77,25 @@ func Init(o Options) (string, error) {
 	return fmt.Sprintf("%s is the first node of the cluster %s; start it with `backstay run`, then `backstay cluster invite` lets others join", self.Name, c.Cluster), nil
 }
 
-// Join gets this node its certificate from the cluster that the token names.
-func Join(ctx context.Context, o Options, token string, replace bool) (string, error) {
+// Join gets this node its certificate from the cluster that the token names. What the node keeps of a cluster that it is out
+// of is put aside; anew says that it is to give up its place in one that it may still be in.
+func Join(ctx context.Context, o Options, token string, replace, anew bool) (string, error) {
 	c, self, err := o.identify()
 	if err != nil {
 		return "", err
 	}
 	if _, err := os.Stat(membershipFile(o.Data)); err == nil {
-		return "", fmt.Errorf("%s belongs to a cluster already: to join another, remove it first", o.Data)
+		if !anew && !cluster.Removed(storeDir(o.Data)) {
+			return "", fmt.Errorf("%s belongs to a cluster already: to join one anew say --anew, which puts aside what it keeps of that one (its part of the store and its certificate; never databases)", o.Data)
+		}
+		if err := o.whileStopped(func() error { return retire(o.Data) }); err != nil {
+			return "", err
+		}
 	}
 	var addresses []string
 	for _, node := range c.Nodes {
 		if node.Name != self.Name {
-			addresses = append(addresses, net.JoinHostPort(node.Address, strconv.Itoa(c.Agreement().Port+portJoining)))
+			addresses = append(addresses, at(c, node, portJoining))
 		}
 	}
 	if err := os.MkdirAll(trustDir(o.Data), 0o700); err != nil {
@@ -109,12 +114,108 @@ func Join(ctx context.Context, o Options, token string, replace bool) (string, e
 	return fmt.Sprintf("%s may join the cluster %s; start it with `backstay run`", self.Name, grant.Cluster), nil
 }
 
+// whileStopped does something to the data folder that no node may run on meanwhile.
+func (o Options) whileStopped(do func() error) error {
+	release, err := own(o.Data)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return do()
+}
+
+// retire puts aside what the node keeps of its cluster, and forgets its certificate and the authority's key. Databases stay
+// where they are.
+func retire(data string) error {
+	aside := filepath.Join(data, "left-"+time.Now().UTC().Format("20060102T150405.000"))
+	if err := os.Mkdir(aside, 0o700); err != nil {
+		return err
+	}
+	for _, path := range []string{storeDir(data), membershipFile(data), copyFile(data), filepath.Join(data, "secrets")} {
+		if err := os.Rename(path, filepath.Join(aside, filepath.Base(path))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return os.RemoveAll(trustDir(data))
+}
+
+// A Recovering says what a cluster is made anew of, by whom and why.
+type Recovering struct{ Snapshot, By, Why string }
+
+// Recover makes a cluster of one from what this node has, or from a snapshot, where the majority is lost for good.
+func Recover(ctx context.Context, o Options, r Recovering) (string, error) {
+	candidates, err := begin(o)
+	if err != nil {
+		return "", err
+	}
+	c := candidates[0].config
+	self, err := identity(c, o.Name)
+	if err != nil {
+		return "", err
+	}
+	if len(c.Agreement().Endpoints) > 0 {
+		return "", errors.New("the store is an etcd of its own: recover it with its own tools (`etcdutl snapshot restore`)")
+	}
+	m, err := readMembership(o.Data, len(c.Nodes))
+	if err != nil {
+		return "", err
+	}
+	profile, err := cluster.ProfileNamed(c.Agreement().Profile)
+	if err != nil {
+		return "", err
+	}
+	var others []string
+	for _, node := range c.Nodes {
+		if node.Name != self.Name {
+			others = append(others, at(c, node, portClients))
+		}
+	}
+	var done cluster.Recovery
+	err = o.whileStopped(func() error {
+		done, err = cluster.Recover(ctx, cluster.Options{
+			Cluster: c.Cluster, Node: self.Name, Dir: storeDir(o.Data), Peer: at(c, self, portMembers), Client: at(c, self, portClients),
+			Others: others, TLS: trust.Files(trustDir(o.Data)), Profile: profile, Log: o.Log, Append: recorder(o, self.Name),
+		}, r.Snapshot, r.By, r.Why)
+		if err == nil && !m.Found {
+			err = membership{Found: true}.write(o.Data) // there is nobody to join any more
+		}
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	said := fmt.Sprintf("%s is a cluster of its own now (recovery %d). Start it with `backstay run`; on every other node stop it and `backstay cluster join --anew` with a token of this one", self.Name, done.Generation)
+	if len(done.Lost) > 0 {
+		said += ": " + strings.Join(done.Lost, ", ")
+	}
+	return said, nil
+}
+
+// recorder puts records on the node's event log while the node does not run.
+func recorder(o Options, node string) func(event.Record) event.Record {
+	return func(r event.Record) event.Record {
+		log := event.NewLog(event.Options{Node: node, Path: eventsFile(o.Data), Log: o.Log})
+		if err := log.Open(); err != nil {
+			o.Log.Warn("not on the event log", "message", r.Message, "error", err)
+			return r
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		r = log.Append(r)
+		cancel()
+		if err := log.Run(ctx); err != nil {
+			o.Log.Warn("not on the event log", "message", r.Message, "error", err)
+		}
+		return r
+	}
+}
+
 // identify reads the configuration and finds this node in it, with an address that others can reach.
 func (o Options) identify() (*config.Config, config.Node, error) {
-	l, err := load(o.Config)
+	candidates, err := begin(o)
 	if err != nil {
 		return nil, config.Node{}, err
 	}
+	l := candidates[len(candidates)-1] // a file, where there is one
 	self, err := identity(l.config, o.Name)
 	if err != nil {
 		return nil, config.Node{}, err

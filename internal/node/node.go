@@ -107,10 +107,13 @@ func Run(ctx context.Context, o Options) error {
 	g.Add("serve", func(ctx context.Context) error { return n.serve(ctx, candidates) })
 	err = g.Run(ctx)
 	if n.stateful != nil && n.stateful.leaving.Load() {
-		n.log.Info("this node has left the cluster", "data", o.Data)
+		err = errors.Join(err, retire(o.Data))
+		n.log.Info("this node has left the cluster; what it kept of it was put aside", "data", o.Data)
 	}
 	return errors.Join(err, n.listeners.Close())
 }
+
+func eventsFile(data string) string { return filepath.Join(data, "events.jsonl") }
 
 // dataFolder makes the node's folder: nobody else may look into it. An engine's instance may run as another user, who has
 // to get through to its own data.

@@ -79,8 +79,13 @@ func newStateful(n *Node, c *config.Config) (*stateful, error) {
 		}
 	}
 	dir := trustDir(n.options.Data)
+	fingerprint, err := trust.Fingerprint(dir)
+	if err != nil {
+		return nil, err
+	}
 	s.store = cluster.Open(cluster.Options{
-		Cluster: c.Cluster, Node: s.self.Name, Dir: storeDir(n.options.Data),
+		Authority: fingerprint,
+		Cluster:   c.Cluster, Node: s.self.Name, Dir: storeDir(n.options.Data),
 		Peer: at(c, s.self, portMembers), Client: at(c, s.self, portClients), Others: others,
 		Bootstrap: m.Found, Join: m.Join, Replace: m.Replace, Endpoints: agreement.Endpoints,
 		TLS: trust.Files(dir), Profile: profile, Log: s.log, Append: n.events.Append,

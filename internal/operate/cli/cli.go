@@ -22,7 +22,8 @@ type Options struct {
 	Run     func(ctx context.Context, o RunOptions) error
 	Demo    func(ctx context.Context, o DemoOptions) error
 	Init    func(o RunOptions) (said string, err error)
-	Join    func(ctx context.Context, o RunOptions, token string, replace bool) (said string, err error)
+	Join    func(ctx context.Context, o RunOptions, j JoinOptions) (said string, err error)
+	Recover func(ctx context.Context, o RunOptions, r RecoverOptions) (said string, err error)
 	Guard   func(ctx context.Context, o GuardOptions) error
 	In      io.Reader           // standard input when nil
 	Out     io.Writer           // standard output when nil

@@ -18,12 +18,22 @@ func (a *app) clusterCommands() (commands []*cobra.Command) {
 	if a.Init != nil {
 		commands = append(commands, a.initCommand())
 	}
-	c := &cobra.Command{Use: "cluster", Short: "Let nodes join, and see who they are"}
-	c.AddCommand(a.inviteCommand(), a.nodesCommand())
+	c := &cobra.Command{Use: "cluster", Short: "Who the cluster consists of, and the store that they keep"}
+	c.AddCommand(a.clusterStatusCommand(), a.nodesCommand(), a.inviteCommand(), a.leaveCommand(), a.removeCommand(), a.snapshotCommand(), a.defragmentCommand())
 	if a.Join != nil {
 		c.AddCommand(a.joinCommand())
 	}
+	if a.Recover != nil {
+		c.AddCommand(a.recoverCommand())
+	}
 	return append(commands, c)
+}
+
+// JoinOptions is what `backstay cluster join` was told.
+type JoinOptions struct {
+	Token   string
+	Replace bool // take the place of a lost node of this name
+	Anew    bool // put aside what the node keeps of a cluster
 }
 
 // placed adds the flags that say which node is meant.
@@ -60,7 +70,7 @@ func (a *app) initCommand() *cobra.Command {
 
 func (a *app) joinCommand() *cobra.Command {
 	var o RunOptions
-	var replace bool
+	var j JoinOptions
 	c := &cobra.Command{
 		Use:   "join TOKEN",
 		Short: "Get this node its certificate from the cluster that the token names",
@@ -72,7 +82,8 @@ func (a *app) joinCommand() *cobra.Command {
 			a.place(&o)
 			ctx, cancel := context.WithTimeout(cmd.Context(), time.Minute)
 			defer cancel()
-			said, err := a.Join(ctx, o, args[0], replace)
+			j.Token = args[0]
+			said, err := a.Join(ctx, o, j)
 			if err == nil {
 				a.printf("%s\n", said)
 			}
@@ -80,7 +91,8 @@ func (a *app) joinCommand() *cobra.Command {
 		},
 	}
 	a.placed(c, &o)
-	c.Flags().BoolVar(&replace, "replace", false, "take the place of a node of this name that is lost for good")
+	c.Flags().BoolVar(&j.Replace, "replace", false, "take the place of a node of this name that is lost for good")
+	c.Flags().BoolVar(&j.Anew, "anew", false, "put aside what this node keeps of a cluster that it was in: its part of the store and its certificate, never databases")
 	return c
 }
 
@@ -108,9 +120,10 @@ func (a *app) inviteCommand() *cobra.Command {
 
 func (a *app) nodesCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "nodes",
-		Short: "List the nodes that keep the store",
-		Args:  cobra.NoArgs,
+		Use:     "members",
+		Aliases: []string{"nodes"},
+		Short:   "List the nodes that keep the store",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := short(cmd.Context())
 			defer cancel()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/backstay/backstay/internal/observe/telemetry"
 	"github.com/backstay/backstay/internal/serve/pool"
+	"github.com/backstay/backstay/internal/serve/reach"
 	"github.com/backstay/backstay/internal/serve/transport"
 )
 
@@ -28,7 +29,7 @@ func newRelay(v *session, m *pool.Member, side memberSide) *relay {
 	r.down = flow{server: v.server, src: side.stream, dst: v.client}
 	r.down.first = func() {
 		r.first.Store(true)
-		m.Answered(v.connected)
+		m.Answered(v.search.Took)
 	}
 	return r
 }
@@ -115,7 +116,7 @@ func (r *relay) broke(f *flow, end *ending) bool {
 // close ends both connections in an orderly way; where one broke off, the other's client still gets what was sent.
 func (r *relay) close(end *ending) {
 	if end.clientBroke {
-		reset(r.member)
+		reach.Reset(r.member)
 	}
 	r.up.src.Close() // says goodbye in TLS where it is spoken
 	r.down.src.Close()
@@ -125,17 +126,9 @@ func (r *relay) close(end *ending) {
 
 // abort resets both sides and waits for the directions still open.
 func (r *relay) abort(open int) {
-	reset(r.client)
-	reset(r.member)
+	reach.Reset(r.client)
+	reach.Reset(r.member)
 	for ; open > 0; open-- {
 		<-r.ended
 	}
-}
-
-// reset closes a connection so that the other side sees at once that this is no orderly end.
-func reset(c net.Conn) {
-	if tcp, ok := c.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0) // fails only on a closed connection
-	}
-	_ = c.Close()
 }

@@ -6,10 +6,10 @@ import (
 	"log/slog"
 	"net"
 	"runtime/debug"
-	"sync"
 	"sync/atomic"
 
 	"github.com/backstay/backstay/internal/observe/telemetry"
+	"github.com/backstay/backstay/internal/serve/reach"
 	"github.com/backstay/backstay/internal/serve/snapshot"
 	"github.com/backstay/backstay/internal/serve/transport"
 )
@@ -32,10 +32,7 @@ type Server struct {
 	buffer buffers
 	pipes  pipes
 
-	mu     sync.Mutex
-	live   map[*session]context.CancelFunc // each cuts its session
-	closed bool                            // no session begins any more
-	empty  chan struct{}                   // closed when the last session ends; nil while nobody waits for it
+	live reach.Live
 
 	spliced atomic.Int64 // bytes that never were in user space
 }
@@ -45,7 +42,7 @@ func New(o Options) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{o: o, live: map[*session]context.CancelFunc{}}
+	return &Server{o: o}
 }
 
 // Serve accepts sessions for the listener of that name from ln until ctx ends, and returns nil then. It neither closes ln
@@ -66,18 +63,7 @@ func (s *Server) Serve(ctx context.Context, name string, ln net.Listener) error 
 // Drain waits until all sessions have ended or ctx is done, then cuts the rest; the error says how many those were.
 // Nothing is served after it; call it when every Serve has returned.
 func (s *Server) Drain(ctx context.Context) error {
-	select {
-	case <-s.ended():
-	case <-ctx.Done():
-	}
-	s.mu.Lock()
-	s.closed = true
-	left := len(s.live)
-	for _, cut := range s.live {
-		cut()
-	}
-	s.mu.Unlock()
-	<-s.ended()
+	left := s.live.Drain(ctx)
 	s.pipes.close()
 	if left > 0 {
 		return fmt.Errorf("%d TCP sessions had not ended in time and were cut", left)
@@ -86,11 +72,7 @@ func (s *Server) Drain(ctx context.Context) error {
 }
 
 // Live is how many sessions there are now, those being set up included.
-func (s *Server) Live() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.live)
-}
+func (s *Server) Live() int { return s.live.Count() }
 
 func (s *Server) listener(name string) *snapshot.TCPListener {
 	if snap := s.o.Snapshot.Load(); snap != nil {
@@ -99,58 +81,27 @@ func (s *Server) listener(name string) *snapshot.TCPListener {
 	return nil
 }
 
-// begin counts the session; cut is called to end it. It says false when the server has ended.
-func (s *Server) begin(v *session, cut context.CancelFunc) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return false
-	}
-	s.live[v] = cut
-	return true
-}
-
-func (s *Server) end(v *session) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.live, v)
-	if len(s.live) == 0 && s.empty != nil {
-		close(s.empty)
-		s.empty = nil
-	}
-}
-
-// ended is closed once there is no session.
-func (s *Server) ended() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.live) == 0 {
-		done := make(chan struct{})
-		close(done)
-		return done
-	}
-	if s.empty == nil {
-		s.empty = make(chan struct{})
-	}
-	return s.empty
-}
-
 // handle serves one connection from its first byte to its last.
 func (s *Server) handle(name string, conn net.Conn) {
 	l := s.listener(name)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	v := &session{server: s, listener: l, socket: conn, client: conn}
-	if l == nil || !s.begin(v, cancel) { // taken out of the configuration a moment ago, or the node is about to end
-		reset(conn)
+	if l == nil { // taken out of the configuration a moment ago
+		reach.Reset(conn)
 		return
 	}
-	defer s.end(v)
+	ended, ok := s.live.Begin(cancel)
+	if !ok { // the node is about to end
+		reach.Reset(conn)
+		return
+	}
+	defer ended()
 	l.Metrics.Opened()
 	defer l.Metrics.Closed()
 	defer func() {
 		if p := recover(); p != nil {
-			reset(conn)
+			reach.Reset(conn)
 			s.o.Log.Error("a session panicked", "listener", name, "panic", p, "stack", string(debug.Stack()))
 		}
 	}()

@@ -10,13 +10,10 @@ import (
 
 	"github.com/backstay/backstay/internal/observe/telemetry"
 	"github.com/backstay/backstay/internal/serve/pool"
+	"github.com/backstay/backstay/internal/serve/reach"
 	"github.com/backstay/backstay/internal/serve/snapshot"
 	"github.com/backstay/backstay/internal/serve/transport"
 )
-
-// minUserTimeout is the least time after which unacknowledged bytes mean that a peer is dead. It is never shorter than the
-// session's idle timeout: a reader that pauses shows the same.
-const minUserTimeout = time.Minute
 
 // session is one client's connection.
 type session struct {
@@ -30,11 +27,8 @@ type session struct {
 	name     string         // asked for by TLS; empty without
 	head     []byte         // read from the client already, for the member
 
-	began     time.Time
-	waited    time.Duration // in the queue, held, or between tries
-	holdBy    time.Time     // until when it may wait for a member that can be reached; zero before it has to
-	connected time.Duration // how long the try that came through took
-	tries     int
+	began  time.Time
+	search reach.Search
 }
 
 // run takes the session through its stages. Every way out closes the client's connection.
@@ -44,7 +38,7 @@ func (v *session) run(ctx context.Context) {
 		v.listener.Metrics.Refused(why)
 		v.server.o.Log.Debug("session refused", "listener", v.listener.Name, "client", v.from, "error", err)
 		if why == telemetry.RefusedProxyProtocol {
-			reset(v.socket)
+			reach.Reset(v.socket)
 		}
 		v.client.Close() // in an orderly way: TLS has told the client why
 		return
@@ -121,7 +115,7 @@ func (v *session) within(ctx context.Context, do func() error) error {
 			return err
 		}
 	}
-	stop := context.AfterFunc(ctx, func() { reset(v.socket) })
+	stop := context.AfterFunc(ctx, func() { reach.Reset(v.socket) })
 	err := do()
 	if !stop() {
 		return context.Cause(ctx)
@@ -135,35 +129,33 @@ func (v *session) within(ctx context.Context, do func() error) error {
 // serve brings the session to a member and stays until it ends.
 func (v *session) serve(ctx context.Context) ending {
 	defer v.client.Close()
-	if err := v.enter(ctx); err != nil {
-		reset(v.socket)
+	v.search = reach.Search{Service: v.service, Client: v.from, Kept: int64(len(v.head)), Log: v.server.o.Log}
+	if err := v.search.Enter(ctx); err != nil {
+		reach.Reset(v.socket)
 		return failed(err)
 	}
 	defer v.service.Pool.Leave()
-	m, sock, err := v.connect(ctx)
+	var side memberSide
+	m, err := v.search.Member(ctx, func(ctx context.Context, m *pool.Member) (err error) {
+		side, err = v.dial(ctx, m)
+		return err
+	})
 	if err != nil {
-		reset(v.socket)
+		reach.Reset(v.socket)
 		return failed(err)
 	}
 	idle := v.idle()
 	if idle > 0 {
-		_ = transport.SetUserTimeout(v.socket, max(idle, minUserTimeout)) // without, the dead are noticed later
+		_ = transport.SetUserTimeout(v.socket, max(idle, reach.MinUserTimeout)) // without, the dead are noticed later
 	}
-	r := newRelay(v, m, sock)
+	r := newRelay(v, m, side)
 	end := r.run(ctx, m.Gone(), idle)
 	end.member = m.Name()
-	m.Done(end.outcome(v.connected, r.answered()))
+	m.Done(end.outcome(v.search.Took, r.answered()))
 	return end
 }
 
-// idle is after how much silence on both sides the session ends; 0 is never.
-func (v *session) idle() time.Duration {
-	client, member := time.Duration(v.listener.Config.Timeout.Idle), v.service.Timeout.Idle
-	if client <= 0 || member > 0 && member < client {
-		return member
-	}
-	return client
-}
+func (v *session) idle() time.Duration { return reach.Idle(v.listener, v.service) }
 
 // log leaves a line behind.
 func (v *session) log(end *ending, took time.Duration) {
@@ -176,8 +168,8 @@ func (v *session) log(end *ending, took time.Duration) {
 	}
 	v.server.o.Access.Write(&telemetry.Access{
 		Time: v.began, Listener: v.listener.Name, Service: v.service.Name, Member: end.member, Client: v.from,
-		Host: []byte(v.name), Proto: "TCP", Took: took, Wait: v.waited, Upstream: v.connected,
-		In: end.in, Out: end.out, Tries: v.tries, Note: end.note,
+		Host: []byte(v.name), Proto: "TCP", Took: took, Wait: v.search.Waited, Upstream: v.search.Took,
+		In: end.in, Out: end.out, Tries: v.search.Tries, Note: end.note,
 	})
 }
 

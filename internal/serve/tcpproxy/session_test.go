@@ -16,6 +16,8 @@ import (
 	"github.com/backstay/backstay/internal/base/config"
 	"github.com/backstay/backstay/internal/observe/health"
 	"github.com/backstay/backstay/internal/observe/telemetry"
+
+	"github.com/backstay/backstay/internal/serve/reach"
 )
 
 func TestHalfCloseIsKeptBothWays(t *testing.T) {
@@ -87,7 +89,7 @@ func TestNothingIsRetriedAfterAByteWasDelivered(t *testing.T) {
 	broken := func(c *net.TCPConn) {
 		sessions.Add(1)
 		_, _ = io.ReadFull(c, make([]byte, 3))
-		reset(c)
+		reach.Reset(c)
 	}
 	k := start(t, one("", "", member(t, broken), member(t, broken)))
 	c := k.dial()

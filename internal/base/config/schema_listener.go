@@ -12,6 +12,8 @@ type Listener struct {
 	Service string `yaml:"service" config:"one"`
 	// Standbys sends the service's sessions to its standbys, to read from, rather than to its primary.
 	Standbys *Standbys `yaml:"standbys"`
+	// KeepSessions knows PostgreSQL's protocol: a client's session that is idle survives a change of the primary, and a switchover lets transactions end first. Only in front of a service with the engine postgres. With tls, clients connect with sslmode=require or better.
+	KeepSessions bool `yaml:"keep_sessions"`
 	// SNI sends TLS sessions on by the name they ask for, without opening them.
 	SNI []SNIRoute `yaml:"sni" config:"one"`
 	// TLS ends TLS here.

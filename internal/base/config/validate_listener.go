@@ -27,6 +27,7 @@ func (v *validator) listeners() []binding {
 		v.networks(l.ProxyProtocol, p.key("proxy_protocol"))
 		v.networks(l.Forwarded.Trust, p.key("forwarded").key("trust"))
 		v.listenerTLS(l, p)
+		v.sessions(l, p.key("keep_sessions"))
 		v.rate(l.Rate, p.key("rate"))
 		v.standbys(l, p)
 		if l.Kind() == HTTP {
@@ -98,6 +99,21 @@ func (v *validator) standbys(l *Listener, p path) {
 	}
 	if s, ok := v.config.Service(l.Service); ok && s.Engine == nil {
 		v.problem(p, fmt.Sprintf("the service %s has no engine, so that none of its members is a standby", l.Service), "take standbys out, or give the service an engine")
+	}
+}
+
+// sessions validates that whose sessions are kept is known to speak PostgreSQL's protocol.
+func (v *validator) sessions(l *Listener, p path) {
+	if !l.KeepSessions {
+		return
+	}
+	const hint = "take keep_sessions out, or lead to a service with engine: {postgres: …}"
+	if l.Kind() != TCP {
+		v.problem(p, "keep_sessions is for a listener with a service of the engine postgres", hint)
+		return
+	}
+	if s, ok := v.config.Service(l.Service); ok && (s.Engine == nil || s.Engine.Postgres == nil) {
+		v.problem(p, fmt.Sprintf("keep_sessions needs the engine postgres, which the service %q does not have", l.Service), hint)
 	}
 }
 

@@ -66,6 +66,8 @@ var (
 		CacheMiss:      desc("service_cache_misses_total", "Requests for which a member was asked, as nothing stored would do.", "service"),
 		CacheValidated: desc("service_cache_validations_total", "Requests for which a member said that what is stored still holds.", "service"),
 		CacheCollapsed: desc("service_cache_collapsed_total", "Requests that waited for the answer to another that asked for the same.", "service"),
+		SessionMoved:   desc("service_sessions_moved_total", "Sessions that went on with another server, their clients none the wiser.", "service"),
+		LoginFailed:    desc("service_logins_failed_total", "Sessions refused for a wrong password, an unknown role, or a role that may not.", "service"),
 		Panicked:       desc("service_panic_requests_total", "Requests sent to members that checks call down, because too few are up.", "service"),
 	}
 	serviceShed     = desc("service_shed_total", "Requests refused under overload, by priority.", "service", "priority")

@@ -46,6 +46,8 @@ const (
 	CacheMiss                      // asked, as nothing stored would do
 	CacheValidated                 // asked, and what was stored still held
 	CacheCollapsed                 // waited for the answer to another that asked for the same
+	SessionMoved                   // went on with another server
+	LoginFailed                    // was refused for what it said of itself
 	incidents
 )
 

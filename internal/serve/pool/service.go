@@ -33,16 +33,17 @@ type Options struct {
 
 // Service is the live state of one service. It outlives configurations.
 type Service struct {
-	name    string
-	options Options
-	base    time.Time
-	metrics *telemetry.Service
-	limit   *resilience.Limit
-	budget  *resilience.Budget
-	hold    *resilience.Hold
-	protect protection
-	breaker atomic.Pointer[resilience.Breaker] // of the service as a whole; nil: off
-	canPick func() bool
+	name     string
+	options  Options
+	base     time.Time
+	metrics  *telemetry.Service
+	limit    *resilience.Limit
+	budget   *resilience.Budget
+	hold     *resilience.Hold
+	protect  protection
+	freezing freezing
+	breaker  atomic.Pointer[resilience.Breaker] // of the service as a whole; nil: off
+	canPick  func() bool
 
 	view atomic.Pointer[view]
 	held atomic.Int64 // requests that wait for a member

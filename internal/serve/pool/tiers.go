@@ -79,7 +79,7 @@ func (s *Service) sorted(set *settings) (ts []tier) {
 
 // willing is eligibility but for checks.
 func (c *core) willing() bool {
-	return c.weight > 0 && !c.draining && c.ejection.until == 0 && c.closed()
+	return c.weight > 0 && !c.draining && c.ejection.until == 0 && c.closed() && !c.service.Frozen()
 }
 
 // panicking finds the tiers in which checks are not believed, and adds all of their members that are not drained or ejected. Where

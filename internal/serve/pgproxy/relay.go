@@ -1,0 +1,402 @@
+package pgproxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/backstay/backstay/internal/observe/telemetry"
+	"github.com/backstay/backstay/internal/serve/pool"
+	"github.com/backstay/backstay/internal/serve/reach"
+	"github.com/backstay/backstay/internal/serve/transport"
+	"github.com/backstay/backstay/resilience"
+)
+
+// What clients are told to do.
+const (
+	againHint = "Connect again; what was not committed has to be run again."
+	lookHint  = "Connect again, and look whether it was done before it is run again."
+)
+
+func limited(err error) bool { return errors.Is(err, resilience.ErrLimited) }
+
+// begin puts a session to work on a server. It says false where the session is over.
+func (s *session) begin(l *link) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		return false
+	}
+	s.link = l
+	s.track.reset(l.parameters)
+	s.ending.member = l.member.Name()
+	go s.guard(l)
+	go s.down(l)
+	return true
+}
+
+// guard cuts the server off when it is no primary any more.
+func (s *session) guard(l *link) {
+	select {
+	case <-l.member.Gone():
+		reach.Reset(l.socket)
+	case <-l.done:
+	}
+}
+
+// up carries the client's requests to whatever server the session has, until the client has gone or was told its last.
+func (s *session) up(ctx context.Context) {
+	from := stream{conn: s.client}
+	for {
+		_, ok, err := from.peek()
+		switch {
+		case err != nil:
+			s.fail(telemetry.EndedReset, codeProtocol, err.Error(), "")
+			s.linger()
+			return
+		case !ok:
+			if err := from.fill(); err != nil {
+				s.clientEnded(err)
+				return
+			}
+			s.pulse.Add(1)
+			continue
+		}
+		if err := s.forward(ctx, &from); err != nil {
+			s.lastWord(err)
+			s.linger()
+			return
+		}
+	}
+}
+
+var errOver = errors.New("the session is over")
+
+// forward sends on what the client has sent, as far as it may be now. It waits for a server, and while the service lets new work wait.
+func (s *session) forward(ctx context.Context, from *stream) error {
+	l, err := s.obtain(ctx)
+	if err != nil {
+		return err
+	}
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	s.mu.Lock()
+	if s.over || s.link != l {
+		s.mu.Unlock()
+		return nil // look again
+	}
+	begun, fresh := from.mark, s.track.idle()
+	if fresh && !s.service.Pool.BeginWork() || !fresh && s.between() {
+		changed := s.watch()
+		s.mu.Unlock()
+		l.writing.Unlock()
+		err := s.await(ctx, fresh, changed)
+		l.writing.Lock()
+		return err
+	}
+	s.busy = true
+	frozen := s.service.Pool.Frozen()
+	for {
+		p, ok, err := from.peek()
+		if err != nil || !ok {
+			break // an error is found again
+		}
+		from.pass(&p)
+		if s.track.client(&p) && frozen {
+			break // what comes after it may have to wait
+		}
+	}
+	s.account()
+	s.mu.Unlock()
+	sent := from.buf[begun.at:from.at]
+	n, err := l.conn.Write(sent)
+	s.in.Add(int64(n))
+	if err == nil {
+		return nil
+	}
+	if n == 0 && fresh { // it did not get anywhere: another server may have it
+		s.mu.Lock()
+		s.track.forget()
+		s.account()
+		from.mark = begun
+		s.mu.Unlock()
+	}
+	reach.Reset(l.socket)
+	l.writing.Unlock()
+	<-l.done // which judges what became of the session
+	l.writing.Lock()
+	return nil
+}
+
+// between says whether what comes next can wait until the server has answered what it has. The caller holds the mutex.
+func (s *session) between() bool {
+	t := &s.track
+	return s.service.Pool.Frozen() && t.work > 0 && !t.open && !t.copies
+}
+
+// await waits until new work may begin again, or something has changed.
+func (s *session) await(ctx context.Context, fresh bool, changed <-chan struct{}) error {
+	if fresh {
+		t := time.Now()
+		err := s.service.Pool.Hold(ctx, minBuffer)
+		s.search.Waited += time.Since(t)
+		return err
+	}
+	t := time.NewTimer(time.Second) // whether it is frozen still
+	defer t.Stop()
+	select {
+	case <-changed:
+	case <-t.C:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// account keeps the count of work at the service in step with the session. The caller holds the mutex.
+func (s *session) account() {
+	if s.busy && s.track.idle() {
+		s.busy = false
+		s.service.Pool.EndWork()
+	}
+	if s.changed != nil {
+		close(s.changed)
+		s.changed = nil
+	}
+}
+
+// watch returns a channel that is closed when the session has sent or was answered something. The caller holds the mutex.
+func (s *session) watch() <-chan struct{} {
+	if s.changed == nil {
+		s.changed = make(chan struct{})
+	}
+	return s.changed
+}
+
+// down carries a server's answers to the client, until the server has gone.
+func (s *session) down(l *link) {
+	err := s.carry(l)
+	reach.Reset(l.socket)
+	l.writing.Lock() // what is being written has failed now, and has said so
+	s.lost(l, err)
+	l.writing.Unlock()
+	close(l.done)
+}
+
+// carry ends with the server's connection, or what it said last.
+func (s *session) carry(l *link) error {
+	for {
+		begun := l.in.at
+		s.mu.Lock()
+		var last *pgproto3.ErrorResponse
+		served := false
+		for {
+			p, ok, err := l.in.peek()
+			if err != nil {
+				s.mu.Unlock()
+				return err
+			}
+			if !ok {
+				break
+			}
+			if p.kind == 'E' && p.first && p.last {
+				if last = s.lastOf(&p); last != nil {
+					break
+				}
+			}
+			l.in.pass(&p)
+			s.track.server(&p)
+			served = served || p.kind == 'Z'
+		}
+		if served {
+			s.account()
+		}
+		s.mu.Unlock()
+		if ready := l.in.buf[begun:l.in.at]; len(ready) > 0 {
+			n, err := s.client.Write(ready)
+			s.out.Add(int64(n))
+			s.pulse.Add(1)
+			if err != nil {
+				s.end(telemetry.EndedReset, "client: "+transport.Reason(err))
+				reach.Reset(s.socket)
+				return err
+			}
+			if !l.counts {
+				l.counts = true
+				l.member.Answered(s.search.Took)
+			}
+		}
+		if last != nil {
+			return &refused{detail: *last}
+		}
+		if err := l.in.fill(); err != nil {
+			return err
+		}
+	}
+}
+
+// lastOf reads an ErrorResponse that ends the server's side of the session because the server ends; nil for all others. The caller holds the
+// mutex.
+func (s *session) lastOf(p *part) *pgproto3.ErrorResponse {
+	var e pgproto3.ErrorResponse
+	if err := e.Decode(p.body); err != nil || e.SeverityUnlocalized != "FATAL" && e.SeverityUnlocalized != "PANIC" {
+		return nil
+	}
+	switch e.Code {
+	case codeShutdown, codeCrash, codeNotNow:
+		return &e
+	}
+	s.track.over = true // the client hears it from the server itself
+	return nil
+}
+
+// lost judges what becomes of a session whose server has gone: what was idle waits for its next request, and everything else ends
+// with a word about what is known.
+func (s *session) lost(l *link, err error) {
+	s.mu.Lock()
+	if s.link == l {
+		s.link = nil
+	}
+	t := &s.track
+	idle, ties, work, said := t.idle(), t.ties, !t.unasked(), t.over
+	if !idle {
+		t.forget()
+		t.status = 'I'
+	}
+	s.account()
+	over := s.over
+	s.mu.Unlock()
+	outcome := pool.Outcome{Result: pool.OK, Took: s.search.Took, Answered: l.counts}
+	if !l.counts {
+		outcome.Result = pool.Ignored
+	}
+	l.member.Done(outcome)
+	var r *refused
+	named := s.service.Name
+	told := ""
+	if errors.As(err, &r) {
+		told = " (" + r.detail.Message + ")"
+	}
+	switch {
+	case over: // and told why
+	case said: // by the server, or the client has said goodbye
+		s.finish()
+	case !l.in.whole():
+		s.end(telemetry.EndedCut, "the server has gone in the middle of a long message")
+		reach.Reset(s.socket)
+	case idle && ties == 0:
+		s.server.o.Log.Debug("session without a server", "service", named, "member", l.member.Name(), "error", err)
+	case idle:
+		s.fail(telemetry.EndedCut, codeShutdown, fmt.Sprintf("the primary of %s has changed, and this session was tied to the former one by %s%s", named, ties, told), againHint)
+	case !work:
+		s.fail(telemetry.EndedCut, codeShutdown, fmt.Sprintf("the primary of %s has gone while a transaction was open%s: it was rolled back", named, told), againHint)
+	case r != nil: // what this says of the request is what it says without a proxy
+		s.fail(telemetry.EndedCut, r.detail.Code, fmt.Sprintf("the primary of %s has gone while a request was at work%s", named, told), lookHint)
+	default:
+		s.fail(telemetry.EndedCut, codeUnknown, fmt.Sprintf("the primary of %s has gone while a request was at work: whether it was committed is not known", named), lookHint)
+	}
+}
+
+// failTime is how long a client has to hear why its session ends.
+const failTime = 2 * time.Second
+
+// fail tells the client the last that it hears. A server that it still has is let go.
+func (s *session) fail(how telemetry.Ending, code, text, hint string) {
+	s.mu.Lock()
+	if s.over {
+		s.mu.Unlock()
+		return
+	}
+	s.over = true
+	l := s.link
+	s.mu.Unlock()
+	s.end(how, text)
+	_ = s.socket.SetDeadline(time.Now().Add(failTime)) // for all that is still said and heard
+	if l != nil {                                      // nothing comes from it between our words
+		reach.Reset(l.socket)
+		<-l.done
+	}
+	_, _ = s.client.Write(encode(fatal(code, text, hint)))
+	s.halfClose()
+}
+
+// finish ends a session of which all is said.
+func (s *session) finish() {
+	s.mu.Lock()
+	s.over = true
+	s.mu.Unlock()
+	s.end(telemetry.EndedOK, "")
+	_ = s.socket.SetDeadline(time.Now().Add(failTime))
+	s.halfClose()
+}
+
+func (s *session) halfClose() {
+	if c, ok := s.client.(interface{ CloseWrite() error }); ok {
+		_ = c.CloseWrite() // it may be gone
+	}
+}
+
+// lastWord tells the client why there is no server for its request.
+func (s *session) lastWord(err error) {
+	var r *refused
+	switch {
+	case errors.Is(err, errOver):
+	case errors.As(err, &r) && errors.Is(err, reach.ErrFinal):
+		s.fail(telemetry.EndedCut, r.detail.Code, r.detail.Message, r.detail.Hint)
+	case errors.Is(err, context.Canceled):
+		s.fail(telemetry.EndedCut, codeShutdown, "this node of Backstay is shutting down", againHint)
+	default:
+		s.fail(telemetry.EndedNone, codeNotNow, fmt.Sprintf("there is no primary of %s to be reached: %v", s.service.Name, err), againHint)
+	}
+}
+
+// linger lets the client read its last message: what it still sends would otherwise take it away.
+func (s *session) linger() {
+	_, _ = io.Copy(io.Discard, io.LimitReader(s.client, 16<<20)) // until the deadline at the latest
+}
+
+// clientEnded is where the client says no more.
+func (s *session) clientEnded(err error) {
+	s.mu.Lock()
+	l, over := s.link, s.over
+	s.mu.Unlock()
+	switch {
+	case over:
+		return
+	case !errors.Is(err, io.EOF):
+		s.end(telemetry.EndedReset, "client: "+transport.Reason(err))
+	case l != nil: // the answers to what it has sent still go to it
+		s.end(telemetry.EndedOK, "")
+		if c, ok := l.conn.(interface{ CloseWrite() error }); ok && c.CloseWrite() == nil {
+			<-l.done
+			return
+		}
+	}
+	s.end(telemetry.EndedOK, "")
+	if l != nil {
+		reach.Reset(l.socket)
+		<-l.done
+	}
+}
+
+// part lets go of what a session still has.
+func (s *session) part() {
+	s.mu.Lock()
+	s.over = true
+	l := s.link
+	s.mu.Unlock()
+	if l != nil {
+		reach.Reset(l.socket)
+		<-l.done
+	}
+	s.mu.Lock()
+	if s.busy {
+		s.busy = false
+		s.service.Pool.EndWork()
+	}
+	s.mu.Unlock()
+}

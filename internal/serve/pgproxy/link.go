@@ -26,8 +26,8 @@ type link struct {
 
 	writing sync.Mutex    // held from what the session says of itself until it is written
 	done    chan struct{} // closed when nothing comes from it any more
-	began   time.Time
-	counts  bool // towards the member's answers
+	took    time.Duration // until the session was on it
+	counts  bool          // towards the member's answers
 
 	parameters map[string]string // as told at login
 	greeting   []byte            // what the client is to hear of the login, the first time
@@ -39,7 +39,7 @@ func (s *session) dial(ctx context.Context, m *pool.Member) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &link{member: m, socket: socket, conn: socket, done: make(chan struct{}), parameters: map[string]string{}, began: time.Now()}
+	l := &link{member: m, socket: socket, conn: socket, done: make(chan struct{}), parameters: map[string]string{}}
 	if err := s.encrypt(ctx, l); err != nil {
 		reach.Reset(socket)
 		return nil, err

@@ -2,6 +2,7 @@ package pgproxy
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -146,7 +147,7 @@ func (s *session) authenticate(ctx context.Context, l *link) error {
 // challenge has the client prove its password, against the verifier of its role. known is false where there is none to be had, and the server has
 // to ask itself.
 func (s *session) challenge(ctx context.Context, l *link) (known bool, err error) {
-	v, ok := s.server.verifiers.get(ctx, s.service.Name, l.member.Address(), s.start.user)
+	v, ok := s.server.verifiers.get(ctx, cmp.Or(s.service.Of, s.service.Name), l.member.Address(), s.start.user)
 	if !ok {
 		return false, nil
 	}
@@ -179,7 +180,7 @@ func (s *session) challenge(ctx context.Context, l *link) (known bool, err error
 	key, final, err := c.check(string(body))
 	switch {
 	case errors.Is(err, errWrongPassword):
-		s.server.verifiers.drop(s.service.Name, s.start.user) // it may be older than the password
+		s.server.verifiers.drop(cmp.Or(s.service.Of, s.service.Name), s.start.user) // it may be older than the password
 		s.badLogin = true
 		return true, s.refuse(codePassword, fmt.Sprintf("password authentication failed for user %q", s.start.user), "")
 	case err != nil:
@@ -230,7 +231,7 @@ func (s *session) prove(l *link) error {
 		case authSASLMore:
 			last, err := p.last(string(body[4:]))
 			if err != nil {
-				s.server.verifiers.drop(s.service.Name, s.start.user)
+				s.server.verifiers.drop(cmp.Or(s.service.Of, s.service.Name), s.start.user)
 				return s.wrong(err)
 			}
 			if err := l.write(encode(&pgproto3.SASLResponse{Data: []byte(last)})); err != nil {

@@ -227,7 +227,7 @@ func (s *session) carry(l *link) error {
 			}
 			if !l.counts {
 				l.counts = true
-				l.member.Answered(s.search.Took)
+				l.member.Answered(l.took)
 			}
 		}
 		if last != nil {
@@ -270,7 +270,7 @@ func (s *session) lost(l *link, err error) {
 	s.account()
 	over := s.over
 	s.mu.Unlock()
-	outcome := pool.Outcome{Result: pool.OK, Took: s.search.Took, Answered: l.counts}
+	outcome := pool.Outcome{Result: pool.OK, Took: l.took, Answered: l.counts}
 	if !l.counts {
 		outcome.Result = pool.Ignored
 	}

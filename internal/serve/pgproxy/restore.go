@@ -59,7 +59,11 @@ func (s *session) attach(ctx context.Context) (*link, error) {
 		}
 		return err
 	})
-	return l, err
+	if err != nil {
+		return nil, err
+	}
+	l.took = s.search.Took
+	return l, nil
 }
 
 // settable are the parameters that servers tell of by themselves, and that a session may set.

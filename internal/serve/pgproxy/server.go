@@ -190,4 +190,6 @@ func (s *Server) cancel(ctx context.Context, body []byte) {
 }
 
 // primaryOnly says whether a standby is of no use to the service.
-func (s *Server) primaryOnly(service *snapshot.Service) bool { return service.Config.Engine != nil }
+func (s *Server) primaryOnly(service *snapshot.Service) bool {
+	return service.Config.Engine != nil && service.Standbys == nil
+}

@@ -112,7 +112,7 @@ func (s *session) serve(ctx context.Context) {
 	}
 	if err := s.welcome(l); err != nil {
 		reach.Reset(l.socket)
-		l.member.Done(pool.Outcome{Result: pool.OK, Took: s.search.Took})
+		l.member.Done(pool.Outcome{Result: pool.OK, Took: l.took})
 		s.end(telemetry.EndedReset, "client: "+transport.Reason(err))
 		return
 	}
@@ -124,7 +124,7 @@ func (s *session) serve(ctx context.Context) {
 	go s.look(idle, done)
 	if !s.begin(l) {
 		reach.Reset(l.socket)
-		l.member.Done(pool.Outcome{Result: pool.OK, Took: s.search.Took})
+		l.member.Done(pool.Outcome{Result: pool.OK, Took: l.took})
 		return
 	}
 	s.up(ctx)

@@ -23,8 +23,10 @@ type Options struct {
 	// Renew and Margin are the lease's; a quarter and an eighth of the service's TTL by default. StoreTry bounds a request
 	// to the store; the TTL by default.
 	Renew, Margin, StoreTry time.Duration
-	Append                  func(event.Record) event.Record
-	Log                     *slog.Logger
+	// Settles says that there is a data plane, which says by Quiet when nothing is at work; without, nothing ever is.
+	Settles bool
+	Append  func(event.Record) event.Record
+	Log     *slog.Logger
 
 	gate func()           // tests stop the process here
 	wall func() time.Time // tests put the clock wrong here: what it says is recorded, and nothing is decided by it
@@ -86,6 +88,18 @@ func New(o Options) *Control {
 	}
 	c.declare(o.Services, o.Engines)
 	return c
+}
+
+// Quiet is told by the data plane: on this node clients of the service wait, as Route.Plan wants it, and nothing that they
+// have begun is at work any more.
+func (c *Control) Quiet(service, plan string) {
+	c.mu.Lock()
+	u := c.units[service]
+	c.mu.Unlock()
+	if u != nil {
+		u.quieted.Store(&plan)
+		u.wake()
+	}
 }
 
 // Routes returns where clients are to be sent.

@@ -12,6 +12,8 @@ type Route struct {
 	Address string `json:"address,omitempty"` // of its instance
 	Epoch   uint64 `json:"epoch"`
 	Hold    bool   `json:"hold,omitempty"` // clients are to wait
+	// Plan is what they wait for, while Hold is because of one: see Control.Quiet.
+	Plan string `json:"plan,omitempty"`
 	// Until is when the route loses its validity unless it is renewed before.
 	Until time.Time `json:"until,omitzero"`
 }
@@ -19,6 +21,9 @@ type Route struct {
 // Valid says whether clients may be sent to Primary at a moment. Sessions of a route that is not valid any more, or of an
 // older epoch, are to be cut.
 func (r Route) Valid(now time.Time) bool { return r.Primary != "" && !r.Hold && now.Before(r.Until) }
+
+// Ending says whether clients of a primary that is about to be one no more may end what they have begun.
+func (r Route) Ending(now time.Time) bool { return r.Hold && r.Primary != "" && now.Before(r.Until) }
 
 // Routes is the data plane's view of who is primary. All methods may be called from any goroutine.
 type Routes struct {
@@ -49,7 +54,7 @@ func (r *Routes) set(next Route) {
 	old := r.routes[next.Service]
 	r.routes[next.Service] = next
 	now := time.Now()
-	if old.Primary != next.Primary || old.Epoch != next.Epoch || old.Hold != next.Hold || old.Address != next.Address || old.Valid(now) != next.Valid(now) {
+	if old.Primary != next.Primary || old.Epoch != next.Epoch || old.Hold != next.Hold || old.Address != next.Address || old.Plan != next.Plan || old.Valid(now) != next.Valid(now) {
 		close(r.changed)
 		r.changed = make(chan struct{})
 	}

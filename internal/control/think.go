@@ -193,7 +193,7 @@ func (u *unit) announce(v failover.View, contacts map[string]Contact) {
 // news says whether a report has something that the others should not wait for.
 func news(a, b failover.Report) bool {
 	ao, bo := a.Observation, b.Observation
-	if a.Epoch != b.Epoch || a.Observed != b.Observed || a.Serving != b.Serving || a.Store != b.Store || a.Leaving != b.Leaving ||
+	if a.Epoch != b.Epoch || a.Observed != b.Observed || a.Serving != b.Serving || a.Store != b.Store || a.Leaving != b.Leaving || a.Quiet != b.Quiet ||
 		len(a.Suspects) != len(b.Suspects) || ao.Running != bo.Running || ao.Role != bo.Role || ao.Writable != bo.Writable ||
 		ao.Upstream != bo.Upstream || ao.Streaming != bo.Streaming || ao.Empty != bo.Empty || ao.Epoch != bo.Epoch || len(ao.Standbys) != len(bo.Standbys) {
 		return true
@@ -208,6 +208,9 @@ func (u *unit) route(contacts map[string]Contact) {
 		r.Primary, r.Epoch, r.Hold = s.Primary, s.Epoch, s.Hold || s.Primary == ""
 		if m, ok := u.svc.Member(s.Primary); ok {
 			r.Address = m.Address
+		}
+		if s.Hold && s.Plan != nil {
+			r.Plan = s.Plan.ID
 		}
 		if s.Primary == u.c.o.Self {
 			r.Until = u.authorityUntil(contacts)

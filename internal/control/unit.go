@@ -25,6 +25,8 @@ type unit struct {
 	over   chan struct{} // closed when the loop has ended
 	// declared is a new declaration that the loop has not taken in yet.
 	declared atomic.Pointer[failover.Service]
+	// quieted is the plan for which the data plane of this node is quiet.
+	quieted atomic.Pointer[string]
 
 	mu     sync.Mutex
 	report failover.Report // the newest, for publish

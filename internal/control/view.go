@@ -105,6 +105,11 @@ func (u *unit) ownReport(now time.Time, suspects map[string]string, contacts map
 	if r.Store, away = u.storeAnswers(now); !r.Store {
 		r.StoreAway = away
 	}
+	if s := u.state; s != nil && s.Hold && s.Plan != nil {
+		if q := u.quieted.Load(); !u.c.o.Settles || q != nil && *q == s.Plan.ID {
+			r.Quiet = s.Plan.ID
+		}
+	}
 	o := u.observation
 	r.Trouble = u.caring.cause
 	r.Serving = u.isPrimary() && u.authority(now, contacts) || u.observed && o.Running && o.Role == plan.Primary

@@ -114,8 +114,11 @@ func (a *advance) own(i int) bool {
 	p, t, done := a.p, &a.p.Tasks[i], false
 	switch t.Kind {
 	case plan.Hold:
-		a.s.Hold, done = true, true
-		a.note(NoteHold, "", "Clients of %s wait", a.s.Service)
+		if !a.s.Hold {
+			a.note(NoteHold, "", "Clients of %s wait", a.s.Service)
+			a.s.Hold, a.moved = true, true
+		}
+		done = a.quiet()
 	case plan.Release:
 		a.s.Hold, done = false, true
 	case plan.Revoke:
@@ -138,6 +141,17 @@ func (a *advance) own(i int) bool {
 		p.Times[string(t.Kind)] = a.v.Now
 	}
 	return done
+}
+
+// quiet says whether what clients have begun is done on every node, as far as nodes are heard; after a while that does not matter
+// any more.
+func (a *advance) quiet() bool {
+	for _, n := range a.v.Service.Voters {
+		if r, ok := a.v.heard(n); ok && !a.v.suspected(n) && r.Quiet != a.p.ID && a.age <= a.v.Service.Settle {
+			return false
+		}
+	}
+	return true
 }
 
 func (a *advance) note(kind, member, format string, args ...any) {

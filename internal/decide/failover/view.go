@@ -38,6 +38,7 @@ type Service struct {
 	Patience  time.Duration `json:"patience"`  // with a primary that runs and does not work, and with a standby that is away
 	HoldDown  time.Duration `json:"hold_down"` // after a failover, within which the next needs better reasons
 	CatchUp   time.Duration `json:"catch_up"`  // that a switchover waits for its target
+	Settle    time.Duration `json:"settle"`    // that a switchover waits for what clients have begun
 	MaxLag    uint64        `json:"max_lag"`   // bytes that a standby may be behind to join the synchronous set, or to be elected asynchronously
 }
 
@@ -51,7 +52,7 @@ func (s Service) WithDefaults() Service {
 	}
 	for p, d := range map[*time.Duration]time.Duration{
 		&s.Heartbeat: 200 * time.Millisecond, &s.Suspicion: 1200 * time.Millisecond, &s.TTL: 4 * time.Second,
-		&s.HoldDown: 30 * time.Second, &s.CatchUp: 5 * time.Second,
+		&s.HoldDown: 30 * time.Second, &s.CatchUp: 5 * time.Second, &s.Settle: time.Second,
 	} {
 		if *p == 0 {
 			*p = d
@@ -104,6 +105,7 @@ type Report struct {
 	Store     bool              `json:"store"`
 	StoreAway time.Duration     `json:"store_away,omitempty"`
 	Leaving   bool              `json:"leaving,omitempty"`  // the node is shutting down in good order
+	Quiet     string            `json:"quiet,omitempty"`    // the plan for which clients wait on this node, with nothing of theirs at work
 	Suspects  map[string]string `json:"suspects,omitempty"` // nodes, and why
 	Marks     []Mark            `json:"marks,omitempty"`
 	// Trouble is why the node's last step on its own instance failed; empty once one has not.

@@ -15,6 +15,7 @@ import (
 	"github.com/backstay/backstay/internal/operate/api"
 	"github.com/backstay/backstay/internal/serve/cache"
 	"github.com/backstay/backstay/internal/serve/httpproxy"
+	"github.com/backstay/backstay/internal/serve/pgproxy"
 	"github.com/backstay/backstay/internal/serve/pool"
 	"github.com/backstay/backstay/internal/serve/protect"
 	"github.com/backstay/backstay/internal/serve/snapshot"
@@ -49,6 +50,9 @@ func build(o Options, self config.Node) *Node {
 	n.listeners = transport.NewListeners(o.Log.With("component", "listen"))
 	n.http = httpproxy.New(httpproxy.Options{Snapshot: &n.snapshot, Access: n.access, Tracer: n.tracer, Log: o.Log.With("component", "http")})
 	n.tcp = tcpproxy.New(tcpproxy.Options{Snapshot: &n.snapshot, Access: n.access, Metrics: n.metrics, Log: o.Log.With("component", "tcp")})
+	n.sessions = pgproxy.New(pgproxy.Options{
+		Snapshot: &n.snapshot, Lookup: n.rolePassword, Access: n.access, Metrics: n.metrics, Log: o.Log.With("component", "sessions"),
+	})
 	return n
 }
 

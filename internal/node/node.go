@@ -24,6 +24,7 @@ import (
 	"github.com/backstay/backstay/internal/operate/api"
 	"github.com/backstay/backstay/internal/serve/cache"
 	"github.com/backstay/backstay/internal/serve/httpproxy"
+	"github.com/backstay/backstay/internal/serve/pgproxy"
 	"github.com/backstay/backstay/internal/serve/pool"
 	"github.com/backstay/backstay/internal/serve/protect"
 	"github.com/backstay/backstay/internal/serve/snapshot"
@@ -58,6 +59,7 @@ type Node struct {
 	listeners *transport.Listeners
 	http      *httpproxy.Server
 	tcp       *tcpproxy.Server
+	sessions  *pgproxy.Server
 	caches    *cache.Set
 	modes     *protect.Modes
 	leases    leases
@@ -186,14 +188,15 @@ func (n *Node) leave(ctx context.Context) error {
 	return nil
 }
 
-// drainProxies lets both data planes end their work, side by side.
+// drainProxies lets all data planes end their work, side by side.
 func (n *Node) drainProxies(ctx context.Context) error {
 	var wg sync.WaitGroup
-	var http, tcp error
+	var http, tcp, sessions error
 	wg.Go(func() { http = n.http.Drain(ctx) })
 	wg.Go(func() { tcp = n.tcp.Drain(ctx) })
+	wg.Go(func() { sessions = n.sessions.Drain(ctx) })
 	wg.Wait()
-	return errors.Join(http, tcp)
+	return errors.Join(http, tcp, sessions)
 }
 
 func (n *Node) setState(s api.NodeState) {

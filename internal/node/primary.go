@@ -32,13 +32,15 @@ func (s *stateful) followRoutes(ctx context.Context) error {
 				delete(last, name) // its guard stops the instance at the time it was told last
 				s.dog.Release(name)
 				s.node.forgetPrimary(name)
+				s.unsettle(name)
 			}
 		}
 		for _, sc := range services {
 			now := time.Now()
 			r := routes.Route(sc.Name)
 			s.watchdog(r, now)
-			if !r.Valid(now) {
+			ending := s.settle(ctx, r, now)
+			if !r.Valid(now) && !ending {
 				r = control.Route{Service: sc.Name, Epoch: r.Epoch, Hold: r.Hold}
 			}
 			s.guard(sc.Name, r, now)
@@ -46,6 +48,9 @@ func (s *stateful) followRoutes(ctx context.Context) error {
 				last[sc.Name] = r
 				s.node.setPrimary(r)
 				s.tell(r)
+			}
+			if !ending { // after the former primary has made room
+				s.node.freeze(sc.Name, false)
 			}
 			s.watch(sc.Name, now)
 		}

@@ -16,7 +16,7 @@ import (
 // serving is one socket being accepted from.
 type serving struct {
 	name   string
-	kind   string // http, tcp or metrics
+	kind   string // http, tcp, postgres or metrics
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 }
@@ -34,7 +34,11 @@ func (n *Node) listen(snap *snapshot.Snapshot) {
 		wanted[l.Config.Listen] = &serving{name: l.Name, kind: "http"}
 	}
 	for _, l := range snap.TCP {
-		wanted[l.Config.Listen] = &serving{name: l.Name, kind: "tcp"}
+		kind := "tcp"
+		if l.Config.KeepSessions {
+			kind = "postgres"
+		}
+		wanted[l.Config.Listen] = &serving{name: l.Name, kind: kind}
 	}
 	if m := snap.Config.Metrics; m != nil {
 		wanted[m.Listen] = &serving{name: "metrics", kind: "metrics"}
@@ -69,6 +73,8 @@ func (n *Node) accept(s *serving, address string) {
 			err = n.http.Serve(ctx, s.name, ln)
 		case "tcp":
 			err = n.tcp.Serve(ctx, s.name, ln)
+		case "postgres":
+			err = n.sessions.Serve(ctx, s.name, ln)
 		case "metrics":
 			err = n.serveMetrics(ctx, ln)
 		}
@@ -149,6 +155,9 @@ func (b borrowed) wait(until time.Time) {
 func listenerKind(l config.Listener) string {
 	if l.Kind() == config.HTTP {
 		return "http"
+	}
+	if l.KeepSessions {
+		return "postgres"
 	}
 	return "tcp"
 }

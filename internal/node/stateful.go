@@ -43,11 +43,14 @@ type stateful struct {
 	crew    *crew
 	follow  *follower
 	watched map[string]*watched // by pool; of followRoutes alone
-	moved   time.Time           // when the store's leader was last moved on
-	dog     *watchdog.Watchdog  // nil without
-	join    *trust.Endpoint
-	renew   *trust.Renewer
-	leaving atomic.Bool // for good
+	// settling is of followRoutes alone, too, by service.
+	settling  map[string]settling
+	verifiers verifiers
+	moved     time.Time          // when the store's leader was last moved on
+	dog       *watchdog.Watchdog // nil without
+	join      *trust.Endpoint
+	renew     *trust.Renewer
+	leaving   atomic.Bool // for good
 
 	declared atomic.Pointer[config.Config] // what the instances and the loop were told last
 }
@@ -70,7 +73,7 @@ func newStateful(n *Node, c *config.Config) (*stateful, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &stateful{node: n, self: n.self, profile: profile, log: n.options.Log.With("component", "cluster"), watched: map[string]*watched{}}
+	s := &stateful{node: n, self: n.self, profile: profile, log: n.options.Log.With("component", "cluster"), watched: map[string]*watched{}, settling: map[string]settling{}}
 	s.declared.Store(c)
 	var others []string
 	for _, node := range c.Nodes {
@@ -110,7 +113,7 @@ func newStateful(n *Node, c *config.Config) (*stateful, error) {
 	}
 	s.control = control.New(control.Options{
 		Self: s.self.Name, Store: s.store, Peers: newPeers(s.link, s.log),
-		Renew: profile.LeaseRenew, Margin: profile.LeaseMargin, StoreTry: profile.StoreTry,
+		Renew: profile.LeaseRenew, Margin: profile.LeaseMargin, StoreTry: profile.StoreTry, Settles: true,
 		Append: n.events.Append, Log: n.options.Log.With("component", "control"),
 	})
 	if until, err := trust.Expires(dir); err == nil {

@@ -27,10 +27,15 @@ func (n *Node) Status(context.Context) (api.Status, error) {
 	out.Cluster = snap.Config.Cluster
 	n.versionStatus(&out.Config)
 	for _, l := range snap.Config.Listeners {
-		out.Listeners = append(out.Listeners, api.ListenerStatus{
+		listener := api.ListenerStatus{
 			Name: l.ID(), Address: l.Listen, Kind: listenerKind(l), TLS: l.TLS != nil,
 			Connections: n.metrics.Listener(l.ID()).Active(),
-		})
+		}
+		if l.KeepSessions {
+			c := n.sessions.Count(l.ID())
+			listener.Sessions = &api.KeptSessions{Open: c.Sessions, Tied: c.Tied, Detached: c.Detached}
+		}
+		out.Listeners = append(out.Listeners, listener)
 	}
 	for _, s := range snap.Services {
 		service := serviceStatus(n.pools[s.Name].Status())

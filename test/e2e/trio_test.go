@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -240,4 +241,14 @@ func (x *trio) do(c *pgx.Conn, query string) {
 	if _, err := c.Exec(ctx, query); err != nil {
 		x.t.Fatalf("%s: %v", query, err)
 	}
+}
+
+// postmaster is the process id of a node's PostgreSQL.
+func (x *trio) postmaster(name string) (int, error) {
+	text, err := os.ReadFile(x.file(name, "db", "pgdata", "postmaster.pid"))
+	if err != nil {
+		return 0, err
+	}
+	first, _, _ := strings.Cut(string(text), "\n")
+	return strconv.Atoi(strings.TrimSpace(first))
 }

@@ -48,11 +48,19 @@ type ConfigStatus struct {
 
 // ListenerStatus is one listener.
 type ListenerStatus struct {
-	Name        string `json:"name" doc:"Its name"`
-	Address     string `json:"address" doc:"Where it listens, with the port it really has"`
-	Kind        string `json:"kind" enum:"http,tcp" doc:"What it serves"`
-	TLS         bool   `json:"tls" doc:"Whether TLS ends there"`
-	Connections int64  `json:"connections" doc:"Open connections"`
+	Name        string        `json:"name" doc:"Its name"`
+	Address     string        `json:"address" doc:"Where it listens, with the port it really has"`
+	Kind        string        `json:"kind" enum:"http,tcp,postgres" doc:"What it serves"`
+	TLS         bool          `json:"tls" doc:"Whether TLS ends there"`
+	Connections int64         `json:"connections" doc:"Open connections"`
+	Sessions    *KeptSessions `json:"sessions,omitempty" doc:"Sessions that go on over a change of primary; left out where none are kept"`
+}
+
+// KeptSessions is how the sessions stand of a listener that keeps them.
+type KeptSessions struct {
+	Open     int `json:"open" doc:"Sessions that were opened"`
+	Tied     int `json:"tied" doc:"Of them, those that would end with their server, as they have something there that no other can be given"`
+	Detached int `json:"detached" doc:"Of them, those that wait for their next request without a server"`
 }
 
 // ServiceStatus is one service.

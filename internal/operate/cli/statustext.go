@@ -71,6 +71,12 @@ func (s style) listeners(all []api.ListenerStatus) string {
 		if l.TLS {
 			kind += " over TLS"
 		}
+		if k := l.Sessions; k != nil {
+			kind += fmt.Sprintf(", %d kept", k.Open-k.Tied)
+			if k.Tied > 0 {
+				kind += fmt.Sprintf(", %d tied to their server", k.Tied)
+			}
+		}
 		rows = append(rows, []field{{l.Name, plain}, {l.Address, plain}, {kind, plain}, {strconv.FormatInt(l.Connections, 10), plain}})
 	}
 	return s.table([]column{{"LISTENER", false}, {"ADDRESS", false}, {"KIND", false}, {"CONNECTIONS", true}}, rows)

@@ -1,11 +1,15 @@
 package pool
 
-import "sync/atomic"
+import (
+	"context"
+	"sync/atomic"
+)
 
 // freezing lets new work wait while what is at work ends: the quiet before a primary moves.
 type freezing struct {
 	on      atomic.Bool
-	working atomic.Int64 // units of work begun and not ended
+	working atomic.Int64  // units of work begun and not ended
+	ended   chan struct{} // told when that falls to 0 while new work waits; has room for one
 }
 
 // Freeze lets new sessions, and new work of those that ask for leave (BeginWork), wait; or lets them go on. Sessions are not cut by it.
@@ -38,4 +42,23 @@ func (s *Service) BeginWork() bool {
 }
 
 // EndWork says that what BeginWork allowed is done.
-func (s *Service) EndWork() { s.freezing.working.Add(-1) }
+func (s *Service) EndWork() {
+	if s.freezing.working.Add(-1) == 0 && s.freezing.on.Load() {
+		select {
+		case s.freezing.ended <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Quiet waits until a service that is frozen has no work under way. It is for one caller at a time.
+func (s *Service) Quiet(ctx context.Context) error {
+	for s.Working() > 0 {
+		select {
+		case <-s.freezing.ended:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}

@@ -84,6 +84,7 @@ func NewService(name string, o Options) *Service {
 		limit: resilience.NewLimit(resilience.LimitOptions{}), budget: resilience.NewBudget(resilience.BudgetOptions{}),
 		hold: resilience.NewHold(resilience.HoldOptions{}), rings: map[place]*ring{}, turns: map[place]*turns{},
 	}
+	s.freezing.ended = make(chan struct{}, 1)
 	s.canPick, s.protect.line.take = s.pickable, s.takePlace
 	s.view.Store(&view{settings: newSettings(config.Service{})})
 	return s

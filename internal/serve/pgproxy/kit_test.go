@@ -231,7 +231,7 @@ func start(t testing.TB, listener, service string) *kit {
 	k.metrics = telemetry.NewMetrics(k.registry)
 	yaml := fmt.Sprintf(`
 cluster: test
-nodes: [{name: a, address: 127.0.0.1}, {name: b, address: 127.0.0.1}]
+nodes: [{name: a, address: 127.0.0.1}, {name: b, address: 127.0.0.2}]
 services: [{name: db, engine: {postgres: {nodes: [a, b]}}, hold: 20s%s}]
 listeners: [{name: in, listen: "127.0.0.1:1", service: db, keep_sessions: true%s}]
 `, service, listener)

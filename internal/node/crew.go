@@ -136,6 +136,9 @@ func (w *crew) begin(ctx context.Context, service string, i *instance) {
 		for ctx.Err() == nil {
 			g := &group{}
 			g.Add("guard", i.guard.Run) // the last to go
+			if i.certificate != nil {
+				g.Add("certificate", i.certificate.Run)
+			}
 			g.Add("instance", func(ctx context.Context) error {
 				err := i.Run(ctx)
 				if ctx.Err() != nil {
@@ -223,9 +226,14 @@ func (w *crew) all() map[string]*instance {
 	return maps.Clone(w.instances)
 }
 
-// provision sees to the files with an instance's passwords, where the configuration names none: the first node that needs
-// them makes them and the others take them from the store.
+// provision sees to what an instance needs before it can run and the configuration does not name: its certificate, and the
+// files with its passwords, which the first node that needs them makes and the others take from the store.
 func (w *crew) provision(ctx context.Context, service string, i *instance) error {
+	if i.certificate != nil {
+		if err := i.certificate.Ensure(ctx); err != nil {
+			return fmt.Errorf("certificate of %s: %w", service, err)
+		}
+	}
 	if len(i.secrets) == 0 {
 		return nil
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/backstay/backstay/internal/act/script"
 	"github.com/backstay/backstay/internal/base/config"
 	"github.com/backstay/backstay/internal/base/event"
+	"github.com/backstay/backstay/internal/cluster/trust"
 	"github.com/backstay/backstay/internal/control"
 )
 
@@ -30,6 +31,8 @@ type instance struct {
 	superuser string   // file with the password of PostgreSQL's superuser
 	secrets   []string // files with passwords that nobody gave: the nodes agree on them
 	data      string   // where its data is
+	// certificate keeps the one that the cluster's authority issues; nil where there is none, or files of the user's.
+	certificate *trust.Renewer
 	// configure takes in what may change while it lives.
 	configure func(e *config.Engine, peers map[string]string) error
 
@@ -84,9 +87,10 @@ func (s *stateful) postgres(at place, p *config.Postgres) *instance {
 		i.secrets = []string{passwords.Superuser, passwords.Replication, passwords.Rewind}
 	}
 	i.superuser = passwords.Superuser
+	tls := s.instanceTLS(i, name, p.TLS)
 	e := postgres.New(postgres.Options{
 		Node: s.self.Name, Service: name, DataDir: at.data, DataPath: p.Adopt, BinDir: p.Programs, OSUser: p.User,
-		Listen: s.self.Address, Port: p.Port, Peers: at.peers, Parameters: p.Parameters, HBA: p.HBA, Passwords: passwords,
+		Listen: s.self.Address, Port: p.Port, Peers: at.peers, Parameters: p.Parameters, HBA: p.HBA, Passwords: passwords, TLS: tls,
 		PeerPosition: func(node string) (uint64, bool) { return s.position(name, node) },
 		Log:          n.options.Log.With("component", "postgres", "service", name), Append: n.append,
 	})

@@ -114,14 +114,23 @@ func (e *Engine) ownData() error {
 func (e *Engine) makeRoles(ctx context.Context) error {
 	replication, err1 := readPassword(e.o.Passwords.Replication)
 	rewind, err2 := readPassword(e.o.Passwords.Rewind)
-	if err := errors.Join(err1, err2); err != nil {
+	superuser, err3 := readPassword(e.o.Passwords.Superuser)
+	if err := errors.Join(err1, err2, err3); err != nil {
 		return err
 	}
 	return e.session(ctx, 30*time.Second, func(ctx context.Context, c *pgx.Conn) error {
+		const quiet = "SET log_statement = 'none'; SET log_min_duration_statement = -1; SET log_min_error_statement = 'panic'" // no passwords in the log
+		if _, err := c.Exec(ctx, quiet); err != nil {
+			return err
+		}
+		if err := e.setSuperuser(ctx, c, superuser); err != nil {
+			return err
+		}
 		for role, p := range map[string]string{replicator: replication, rewinder: rewind} {
-			attributes := "LOGIN"
+			const least = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS "
+			attributes := least + "NOREPLICATION"
 			if role == replicator {
-				attributes = "LOGIN REPLICATION"
+				attributes = least + "REPLICATION"
 			}
 			text := fmt.Sprintf(`DO $backstay$ BEGIN
  IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = '%[1]s') THEN CREATE ROLE %[1]s; END IF; END $backstay$;
@@ -135,6 +144,19 @@ GRANT EXECUTE ON FUNCTION pg_catalog.pg_ls_dir(text, boolean, boolean), pg_catal
  pg_catalog.pg_read_binary_file(text), pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean) TO `+rewinder)
 		return err
 	})
+}
+
+// setSuperuser gives the superuser the password of its file. That of a cluster which was adopted stays, where it has one.
+func (e *Engine) setSuperuser(ctx context.Context, c *pgx.Conn, password string) error {
+	if e.o.DataPath != filepath.Join(e.o.DataDir, "pgdata") {
+		var has bool
+		err := c.QueryRow(ctx, "SELECT rolpassword IS NOT NULL FROM pg_authid WHERE rolname = "+literal(e.o.Superuser)).Scan(&has)
+		if err != nil || has {
+			return err
+		}
+	}
+	_, err := c.Exec(ctx, fmt.Sprintf("ALTER ROLE %s WITH PASSWORD %s", hbaWord(e.o.Superuser), literal(password)))
+	return err
 }
 
 func literal(v string) string {

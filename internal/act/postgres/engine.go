@@ -188,7 +188,7 @@ func (e *Engine) remote(node, database string) (*pgx.ConnConfig, error) {
 	}
 	settings := map[string]string{"host": host, "port": port, "user": rewinder, "dbname": database, "password": password, "application_name": e.o.Node, "sslmode": "disable"}
 	if e.o.TLS != nil {
-		settings["sslmode"], settings["sslrootcert"] = "verify-ca", e.o.TLS.CA
+		settings["sslmode"], settings["sslrootcert"] = map[bool]string{true: "verify-full", false: "verify-ca"}[e.o.TLS.Full], e.o.TLS.CA
 	}
 	return dialConfig(settings, 3*time.Second)
 }

@@ -50,8 +50,8 @@ func (e *Engine) hba(o Options) string {
 		b.WriteString(l + "\n")
 	}
 	fmt.Fprintf(&b, "local all all scram-sha-256\n")
-	for _, m := range members {
-		fmt.Fprintf(&b, "%s all all %s scram-sha-256\n", host, m)
+	for _, m := range members { // clients by way of a node: TLS is up to them
+		fmt.Fprintf(&b, "host all all %s scram-sha-256\n", m)
 	}
 	fmt.Fprintf(&b, "host all all 127.0.0.0/8 scram-sha-256\nhost all all ::1/128 scram-sha-256\n")
 	return b.String()

@@ -51,7 +51,11 @@ type Options struct {
 type Passwords struct{ Superuser, Replication, Rewind string }
 
 // TLS are paths of PEM files: the instance's certificate and key, and the authority that signed the members'.
-type TLS struct{ Cert, Key, CA string }
+// Full says that a member's certificate has to be for the address it is reached at, as Go's and libpq's verify-full want.
+type TLS struct {
+	Cert, Key, CA string
+	Full          bool
+}
 
 // Roles that members use among themselves.
 const (

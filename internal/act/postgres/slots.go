@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
@@ -19,6 +20,7 @@ func (e *Engine) keeping(ctx context.Context) {
 	tick := time.NewTicker(5 * time.Second)
 	defer tick.Stop()
 	made := uint64(0)
+	var files [sha256.Size]byte
 	for {
 		select {
 		case <-ctx.Done():
@@ -33,6 +35,7 @@ func (e *Engine) keeping(ctx context.Context) {
 			e.log.Debug("slots", "error", err)
 		}
 		made = e.keepRoles(ctx, made)
+		files = e.keepFiles(ctx, files)
 		e.lookPending(ctx)
 	}
 }

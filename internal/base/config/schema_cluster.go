@@ -46,10 +46,26 @@ type Postgres struct {
 	HBA []string `yaml:"hba"`
 	// Passwords are files with one password each, the same on all nodes; made by backstay init, and passed on to nodes that join, where not given.
 	Passwords PostgresPasswords `yaml:"passwords"`
+	// TLS is how instances show who they are, to each other and to clients. Replication always uses it where it is not off; clients may.
+	TLS PostgresTLS `yaml:"tls"`
 	// HoldDown is for how long after a failover the next needs better reasons than the last.
 	HoldDown Duration `yaml:"hold_down" default:"30s"`
 	// MaxLag is how far a standby may be behind to count for acknowledgement, or to be chosen where writes are not waited for.
 	MaxLag Size `yaml:"max_lag" default:"16MiB" min:"1KiB"`
+}
+
+// PostgresTLS is the certificate of an instance. Where no files are given the cluster's own authority issues it, good for the addresses of all nodes, and renews it.
+type PostgresTLS struct {
+	// Off turns TLS off; so does the word off in place of the whole section.
+	Off bool `yaml:"off" config:"off"`
+	// Cert is a PEM file with the instance's certificate and its chain, at the same path on each node. It is read again when it changes.
+	Cert string `yaml:"cert"`
+	// Key is the PEM file with its private key.
+	Key string `yaml:"key"`
+	// CA is a PEM file with the authorities that members' certificates are held against.
+	CA string `yaml:"ca"`
+	// Verify is full (a member's certificate is for the address that it is reached at) or ca (one of the authorities has issued it).
+	Verify string `yaml:"verify" default:"full" enum:"full,ca"`
 }
 
 // PostgresPasswords are files of mode 0600 with one password each.

@@ -20,6 +20,9 @@ func (v *validator) engine(s *Service, p path) {
 		v.fleet(f, p)
 		v.asynchronous(f, p)
 	}
+	if g := s.Engine.Postgres; g != nil {
+		v.postgres(g, p)
+	}
 	if r := s.Engine.Redis; r != nil {
 		v.redis(r, p)
 	}
@@ -63,6 +66,20 @@ func (v *validator) fleet(f Fleet, p path) {
 	}
 	if f.Kind == "postgres" && f.Protection == "max-protection" && len(f.Nodes) < 2 {
 		v.problem(p.key("protection"), "with one node nothing could ever be acknowledged under max-protection", "add nodes, or choose max-availability")
+	}
+}
+
+// postgres holds what only PostgreSQL has: files of which all are given or none.
+func (v *validator) postgres(g *Postgres, p path) {
+	at := p.key("tls")
+	switch given := g.TLS.Cert != "" || g.TLS.Key != "" || g.TLS.CA != ""; {
+	case given && (g.TLS.Cert == "" || g.TLS.Key == "" || g.TLS.CA == ""):
+		v.problem(at, "cert, key and ca belong together: members show the one and check each other by the other", "give all three files, or none to have the cluster's own authority issue certificates")
+	case given && g.TLS.Off:
+		v.problem(at, "certificates have no effect where TLS is off", "take off out, or the files")
+	}
+	if w := g.Passwords; w != (PostgresPasswords{}) && (w.Superuser == "" || w.Replication == "" || w.Rewind == "") {
+		v.problem(p.key("passwords"), "superuser, replication and rewind belong together", "name a file for each, or none to have Backstay make them")
 	}
 }
 

@@ -41,6 +41,9 @@ var ErrNoAuthority = errors.New("this node does not have the key of the cluster'
 type Node struct {
 	Name      string
 	Addresses []string // IP addresses and host names it is reached at
+	// Service, where set, makes it the certificate of that service's instance on the node, whose key another user of the
+	// operating system has: it shows to clients who serves them, and opens nothing within the cluster.
+	Service string `json:",omitempty"`
 }
 
 // Files returns where the files of a directory are: ca.crt, and node.pem with the node's certificate, its chain and its
@@ -99,6 +102,11 @@ func Issue(dir string, node Node, lifetime time.Duration) error {
 	if a.key == nil {
 		return ErrNoAuthority
 	}
+	return a.issue(Files(dir).Cert, node, lifetime)
+}
+
+// issue writes a new certificate, its chain and its key to one file.
+func (a authority) issue(path string, node Node, lifetime time.Duration) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
@@ -107,7 +115,7 @@ func Issue(dir string, node Node, lifetime time.Duration) error {
 	if err != nil {
 		return err
 	}
-	return writePair(dir, chain, key)
+	return writePair(path, chain, key)
 }
 
 // Fingerprint returns that of the authority in dir: the hex SHA-256 of its public key.
@@ -146,6 +154,10 @@ func (a authority) sign(public any, node Node, lifetime time.Duration) ([]byte, 
 		NotBefore: now.Add(-clockSkew), NotAfter: now.Add(lifetime), DNSNames: []string{node.Name},
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	if node.Service != "" {
+		template.Subject.CommonName = fmt.Sprintf("%s on %s", node.Service, node.Name)
+		template.DNSNames, template.ExtKeyUsage = nil, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	}
 	for _, address := range node.Addresses {
 		if ip := net.ParseIP(address); ip != nil {

@@ -94,13 +94,13 @@ func writeKey(path string, key *ecdsa.PrivateKey) error {
 	return writeFile(path, text, 0o600)
 }
 
-// writePair replaces the node's certificate and key, which are in one file so that they always fit each other.
-func writePair(dir string, chain []byte, key *ecdsa.PrivateKey) error {
+// writePair replaces a certificate and its key, which are in one file so that they always fit each other.
+func writePair(path string, chain []byte, key *ecdsa.PrivateKey) error {
 	text, err := encodeKey(key)
 	if err != nil {
 		return err
 	}
-	return writeFile(Files(dir).Cert, append(bytes.Clone(chain), text...), 0o600)
+	return writeFile(path, append(bytes.Clone(chain), text...), 0o600)
 }
 
 // writeFile replaces a file in one step.

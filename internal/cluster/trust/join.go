@@ -117,7 +117,7 @@ func save(dir string, a answer, key *ecdsa.PrivateKey) error {
 	if err := writeFile(Files(dir).CA, a.Authority, 0o644); err != nil {
 		return err
 	}
-	return writePair(dir, a.Chain, key)
+	return writePair(Files(dir).Cert, a.Chain, key)
 }
 
 // newRequest makes a key and asks for its certificate.

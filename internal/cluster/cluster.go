@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -42,6 +44,8 @@ type Options struct {
 	Replace   bool     // when joining, take the place of a dead member of the same name
 
 	Endpoints []string // of an external etcd, host:port or URL
+	User      string   // there, with Password; empty where it asks for none
+	Password  string
 	Authority string   // fingerprint of the cluster's certificate authority: refuse an external etcd where another has the name
 	TLS       TLSFiles // required but for an external etcd without TLS
 
@@ -210,7 +214,7 @@ func (c *Cluster) dial(ctx context.Context, endpoints []string) (*clientv3.Clien
 		return nil, err
 	}
 	client, err := clientv3.New(clientv3.Config{
-		Context: ctx, Endpoints: endpoints, TLS: config,
+		Context: ctx, Endpoints: endpoints, TLS: config, Username: c.o.User, Password: c.o.Password,
 		DialTimeout: c.o.Profile.StoreElection, DialKeepAliveTime: 5 * c.o.Profile.StoreElection,
 		DialKeepAliveTimeout: c.o.Profile.StoreElection,
 		Logger:               newZap(c.o.Log, func(string) {}, func() {}),
@@ -222,12 +226,16 @@ func (c *Cluster) dial(ctx context.Context, endpoints []string) (*clientv3.Clien
 }
 
 func (c *Cluster) clientTLS() (*tls.Config, error) {
-	if c.o.TLS == (TLSFiles{}) {
+	secure := slices.ContainsFunc(c.o.Endpoints, func(e string) bool { return strings.HasPrefix(e, "https://") })
+	if c.o.TLS == (TLSFiles{}) && !secure {
 		return nil, nil
 	}
 	info := c.o.TLS.info()
 	config, err := info.ClientConfig()
 	if err != nil {
+		if len(c.o.Endpoints) > 0 {
+			return nil, fmt.Errorf("certificates for the store: %w; see tls of store in the configuration", err)
+		}
 		return nil, fmt.Errorf("certificates for the store: %w; `backstay init` or `backstay cluster join` makes them", err)
 	}
 	return config, nil

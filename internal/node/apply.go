@@ -148,8 +148,11 @@ func (s *stateful) parting(old, next *config.Config) (notes []string) {
 
 // keepsMembers refuses a configuration without a node that keeps a part of the store.
 func (s *stateful) keepsMembers(ctx context.Context, c *config.Config) error {
+	if len(s.config().Agreement().Endpoints) > 0 {
+		return nil // nodes are no members of it
+	}
 	members, err := s.store.Members(ctx)
-	if err != nil || len(s.config().Agreement().Endpoints) > 0 {
+	if err != nil {
 		return stored(err)
 	}
 	for _, m := range members {

@@ -129,6 +129,9 @@ func (n *Node) Remove(ctx context.Context, r api.Removal) error {
 	case s.hears(r.Node):
 		return api.Errorf(api.Refused, "%s is alive: `backstay cluster leave` on it, or stop it first", r.Node)
 	}
+	if len(s.config().Agreement().Endpoints) > 0 {
+		return api.Errorf(api.Refused, "the store is an etcd of its own, of which nodes are no members: apply a configuration without %s", r.Node)
+	}
 	members, err := s.store.Members(ctx)
 	if err != nil {
 		return stored(err)

@@ -90,6 +90,9 @@ func (s *stateful) atStart(c *config.Config) (what []string) {
 			what = append(what, change.Path)
 		}
 	}
+	if now, ok := c.Node(s.self.Name); ok && !reflect.DeepEqual(s.self.Watchdog, now.Watchdog) {
+		what = append(what, "nodes."+now.Name+".watchdog")
+	}
 	for _, sc := range c.Engines() {
 		was, ok := old.Service(sc.Name)
 		if !ok || was.Engine == nil {

@@ -86,12 +86,16 @@ func newStateful(n *Node, c *config.Config) (*stateful, error) {
 	if err != nil {
 		return nil, err
 	}
+	files, password, err := access(agreement, dir)
+	if err != nil {
+		return nil, err
+	}
 	s.store = cluster.Open(cluster.Options{
-		Authority: fingerprint,
-		Cluster:   c.Cluster, Node: s.self.Name, Dir: storeDir(n.options.Data),
+		Authority: fingerprint, User: agreement.User, Password: password,
+		Cluster: c.Cluster, Node: s.self.Name, Dir: storeDir(n.options.Data),
 		Peer: at(c, s.self, portMembers), Client: at(c, s.self, portClients), Others: others,
 		Bootstrap: m.Found, Join: m.Join, Replace: m.Replace, Endpoints: agreement.Endpoints,
-		TLS: trust.Files(dir), Profile: profile, Log: s.log, Append: n.events.Append,
+		TLS: files, Profile: profile, Log: s.log, Append: n.events.Append,
 	})
 	s.link = peer.New(peer.Options{
 		Self: s.self.Name, Listen: at(c, s.self, portReports), Peers: s.reports(c),
@@ -122,6 +126,21 @@ func newStateful(n *Node, c *config.Config) (*stateful, error) {
 	s.crew = newCrew(s)
 	s.follow = newFollower(s)
 	return s, nil
+}
+
+// access is how the node gets into the store: by its own certificate, or as the configuration says of an etcd that is there
+// already.
+func access(store config.Store, dir string) (files cluster.TLSFiles, password string, err error) {
+	if len(store.Endpoints) == 0 {
+		return trust.Files(dir), "", nil
+	}
+	if t := store.TLS; t != nil {
+		files = cluster.TLSFiles{CA: t.CA, Cert: t.Cert, Key: t.Key}
+	}
+	if store.User != "" {
+		password, err = config.Secret{File: store.Password}.Reveal()
+	}
+	return files, password, err
 }
 
 // at is where a node listens for other nodes.

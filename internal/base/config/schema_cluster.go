@@ -4,10 +4,26 @@ package config
 type Store struct {
 	// Profile sets all timings of agreement and failover together: lan-fast (one room, cores to spare), lan, or wan (regions apart).
 	Profile string `yaml:"profile" default:"lan" enum:"lan-fast,lan,wan" config:"shorthand"`
-	// Endpoints are the addresses of an etcd that is there already; without any, the nodes run their own.
+	// Endpoints are the addresses of an etcd that is there already, as https://HOST:PORT, or http://HOST:PORT without encryption; without any, the nodes run their own.
 	Endpoints []string `yaml:"endpoints"`
+	// TLS is how nodes know that etcd, and show themselves to it.
+	TLS *StoreTLS `yaml:"tls"`
+	// User is the nodes' name at that etcd, where it asks for one.
+	User string `yaml:"user"`
+	// Password is a file with user's password, readable by nobody else.
+	Password string `yaml:"password"`
 	// Port is the first of four ports in a row that nodes use among themselves: reports, the store's clients, the store's members, and joining.
 	Port int `yaml:"port" default:"7400" min:"1" max:"65532"`
+}
+
+// StoreTLS are PEM files for connections to an etcd that is there already.
+type StoreTLS struct {
+	// CA is a file with the certificates of the authorities that are trusted; the system's where not given.
+	CA string `yaml:"ca"`
+	// Cert is a file with the nodes' certificate, where etcd asks for one.
+	Cert string `yaml:"cert"`
+	// Key is a file with the certificate's private key.
+	Key string `yaml:"key"`
 }
 
 // Engine knows how to observe and change one kind of stateful service, which has one primary and standbys. It has exactly one kind.

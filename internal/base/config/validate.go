@@ -125,6 +125,7 @@ func (v *validator) name(name string, p path) {
 }
 
 func (v *validator) nodes() {
+	v.store(v.config.Store, path{}.key("store"))
 	seen := map[string]path{}
 	for i, n := range v.config.Nodes {
 		p := path{}.key("nodes").item(i, n.Name)

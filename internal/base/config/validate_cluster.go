@@ -3,9 +3,48 @@ package config
 import (
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 )
+
+// store holds where the nodes agree.
+func (v *validator) store(s *Store, p path) {
+	if s == nil {
+		return
+	}
+	seen := map[string]path{}
+	plain := 0
+	for i, endpoint := range s.Endpoints {
+		at := p.key("endpoints").item(i, endpoint)
+		v.unique(seen, endpoint, "endpoints of the store", at)
+		u, err := url.Parse(endpoint)
+		if err != nil || u.Port() == "" || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" || u.Path != "" {
+			v.problem(at, fmt.Sprintf("%q is not the address of an etcd", endpoint), "write https://HOST:PORT, such as https://10.0.0.9:2379")
+			continue
+		}
+		if u.Scheme == "http" {
+			plain++
+		}
+	}
+	if plain > 0 && plain < len(s.Endpoints) {
+		v.problem(p.key("endpoints"), "some endpoints are with encryption and some without", "write https for all of them")
+	}
+	switch {
+	case len(s.Endpoints) == 0 && s.TLS != nil:
+		v.problem(p.key("tls"), "tls is for an etcd that is there already; between nodes it is always on", "take tls out, or write endpoints")
+	case s.TLS != nil && plain > 0:
+		v.problem(p.key("tls"), "the endpoints are without encryption", "write https://HOST:PORT as endpoints, or take tls out")
+	case s.TLS != nil && (s.TLS.Cert == "") != (s.TLS.Key == ""):
+		v.problem(p.key("tls"), "a certificate and its key go together", "give both cert and key, or none")
+	}
+	if len(s.Endpoints) == 0 && s.User != "" {
+		v.problem(p.key("user"), "user is for an etcd that is there already", "take user out, or write endpoints")
+	}
+	if (s.User == "") != (s.Password == "") {
+		v.problem(p, "user and password go together", "give both, or none")
+	}
+}
 
 // engine holds what a service with an engine declares against the nodes there are.
 func (v *validator) engine(s *Service, p path) {

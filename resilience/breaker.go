@@ -71,6 +71,9 @@ func (o BreakerOptions) same(p BreakerOptions) bool {
 		o.ProbeTimeout == p.ProbeTimeout && o.Classify == nil && p.Classify == nil
 }
 
+// simple says that only failures in a row are judged, as Judge finds them.
+func (o BreakerOptions) simple() bool { return !o.rated() && o.Classify == nil }
+
 // rated says whether a rate is judged.
 func (o BreakerOptions) rated() bool { return o.FailureRate > 0 || o.SlowRate > 0 }
 
@@ -117,7 +120,7 @@ type Permit struct {
 func NewBreaker(o BreakerOptions) *Breaker {
 	b := &Breaker{clock: newClock(), refused: newCounts(), onChange: o.OnChange}
 	o = o.withDefaults()
-	b.era.Store(&era{state: Closed, options: o, clock: b.clock, tally: newTally(o, b.clock), cause: "new"})
+	b.era.Store(&era{state: Closed, simple: o.simple(), options: o, clock: b.clock, tally: newTally(o, b.clock), cause: "new"})
 	return b
 }
 
@@ -145,7 +148,7 @@ func (b *Breaker) Allow() (Permit, error) {
 
 // probe admits a call to an open breaker whose rest is over, or to a half-open one that has room.
 func (b *Breaker) probe(e *era) (Permit, error) {
-	if e.state == Open && e.asleep.Load() {
+	if e.shut() {
 		b.refused.add(1)
 		return Permit{}, ErrOpen
 	}
@@ -255,7 +258,7 @@ func (b *Breaker) Update(o BreakerOptions) {
 	if e.state == HalfOpen {
 		e.trial.resize(o)
 	}
-	e.options = o
+	e.options, e.simple = o, e.state == Closed && o.simple()
 	b.era.Store(&e)
 }
 

@@ -38,6 +38,7 @@ type era struct {
 	number  uint32
 	state   BreakerState
 	forced  bool // by hand: no result ends it
+	simple  bool // it is closed and goes by failures in a row alone, as Judge finds them
 	cause   string
 	since   time.Duration
 	options BreakerOptions
@@ -56,6 +57,7 @@ type era struct {
 func (e *era) next(event event, now, retryAfter time.Duration) *era {
 	n := &era{number: e.number + 1, state: follows[event][e.state], since: now, options: e.options, clock: e.clock}
 	n.forced = event == isolated || event == forced
+	n.simple = n.state == Closed && n.options.simple()
 	switch n.state {
 	case Closed:
 		n.tally = newTally(n.options, e.clock)
@@ -81,6 +83,9 @@ func (e *era) next(event event, now, retryAfter time.Duration) *era {
 	}
 	return n
 }
+
+// shut says, without a look at the clock, that an open era is not over yet; not in its last part.
+func (e *era) shut() bool { return e.state == Open && e.asleep.Load() }
 
 // rested says whether an open era is over.
 func (e *era) rested(now time.Duration) bool { return !e.forced && now >= e.until }

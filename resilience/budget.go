@@ -9,7 +9,7 @@ import (
 // BudgetOptions bounds retries by the requests they come from.
 type BudgetOptions struct {
 	Ratio  float64       // retries for each request; 0.2 where not given, none where negative
-	Min    int           // retries that are allowed whatever the requests; 3 where not given, none where negative
+	Min    int           // retries that are allowed where the ratio gives fewer; 3 where not given, none where negative
 	Window time.Duration // requests and retries of this time are counted; 10s where not given, only those at work where negative
 }
 
@@ -34,8 +34,10 @@ type BudgetSnapshot struct {
 	Refused           uint64 // retries refused since it was made
 }
 
-// Budget keeps retries, those that wait for their delay included, at or below Min + Ratio × requests, so that retrying
-// multiplies load by no more than 1 + Ratio, however often each call would retry. Both are counted over a window; what has
+// Budget keeps retries, those that wait for their delay included, at or below Ratio × requests (or Min, where that is more), so that
+// retrying multiplies load by no more than 1 + Ratio, however often each call would retry. Both are counted over a window, retries
+// over a little more than it and requests over a little less, so that it holds for every stretch of that length, although some hold a
+// few requests more than others; what has
 // begun earlier and is still at work counts as well. A window, and not only what is at work, because failures come in bursts
 // (all calls on one member at once) and because calls that fail fast are hardly ever at work: a budget of concurrency alone
 // refuses the first and lets the second through.
@@ -68,7 +70,7 @@ func NewBudget(o BudgetOptions) *Budget {
 func (b *Budget) newLimits(o BudgetOptions) *budgetLimits {
 	l := &budgetLimits{BudgetOptions: o}
 	if o.Window > 0 {
-		l.recent, l.retried = newRecent(b.requests, newPace(b.clock, o.Window)), new(ring)
+		l.recent, l.retried = newRecent(b.requests, newPace(b.clock, o.Window/(spans-1)*spans)), new(ring)
 	}
 	return l
 }
@@ -79,6 +81,15 @@ func (b *Budget) Begin() {
 		r.begin()
 	} else {
 		b.requests.begin()
+	}
+}
+
+// Count counts a request that has ended without a retry: Begin and End in one. It may be called instead of both, when a request has
+// succeeded; Begin and End then for those that have failed, before TryRetry. What is at work for the first time is not
+// counted so, which allows fewer retries, never more.
+func (b *Budget) Count() {
+	if r := b.limits.Load().recent; r != nil {
+		r.count()
 	}
 }
 
@@ -108,7 +119,7 @@ func (b *Budget) count(l *budgetLimits) (requests, retries int) {
 		return b.requests.atWork(), b.tries
 	}
 	now := b.now(l)
-	begun, atWork := l.recent.read(now)
+	begun, atWork := l.recent.read(now, spans-2)
 	return max(begun, atWork), max(b.tries, l.retried.sum(now))
 }
 
@@ -117,7 +128,7 @@ func (b *Budget) now(l *budgetLimits) tick { return l.recent.pace.ticker.at(b.cl
 
 // allowed is how many retries so many requests may have.
 func (o BudgetOptions) allowed(requests int) int {
-	return o.Min + int(o.Ratio*float64(requests)+1e-9)
+	return max(o.Min, int(o.Ratio*float64(requests)+1e-9))
 }
 
 // EndRetry says that a retry has ended, or was not made after all.

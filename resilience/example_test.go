@@ -84,15 +84,15 @@ func ExampleDo() {
 
 func ExampleBudget() {
 	budget := resilience.NewBudget(resilience.BudgetOptions{Ratio: 0.2, Min: 3})
-	for range 10 {
+	for range 25 {
 		budget.Begin()
 	}
 	retries := 0
 	for budget.TryRetry() {
 		retries++
 	}
-	fmt.Println(retries, "retries for 10 requests")
-	// Output: 5 retries for 10 requests
+	fmt.Println(retries, "retries for 25 requests")
+	// Output: 5 retries for 25 requests
 }
 
 func ExampleLimit() {

@@ -8,6 +8,7 @@ func newFlow() flow { return flow{newCounts()} }
 
 func (f flow) begin() { f.words.add(1<<32 | 1) }
 func (f flow) end()   { f.words.add(-1) }
+func (f flow) count() { f.words.add(1 << 32) } // begun and ended
 
 // read is how many calls have begun so far, which wraps, and how many are at work.
 func (f flow) read() (begun uint32, atWork int) {
@@ -44,6 +45,11 @@ func (r *recent) begin() {
 	r.flow.begin()
 }
 
+func (r *recent) count() {
+	r.pace.now()
+	r.flow.count()
+}
+
 func (r *recent) mark(t tick) {
 	m := &r.marks[t%spans]
 	if m.valid && m.tick == t {
@@ -53,13 +59,13 @@ func (r *recent) mark(t tick) {
 	m.begun, _ = r.flow.read()
 }
 
-// read is how many began within the window that ends at t, and how many are at work.
-func (r *recent) read(t tick) (begun, atWork int) {
+// read is how many began within the last buckets of the window that ends at t, and how many are at work.
+func (r *recent) read(t, buckets tick) (begun, atWork int) {
 	r.pace.mu.Lock()
 	defer r.pace.mu.Unlock()
 	total, atWork := r.flow.read()
 	for i := range r.marks {
-		if m := &r.marks[i]; m.valid && t-m.tick < spans {
+		if m := &r.marks[i]; m.valid && t-m.tick < buckets {
 			begun = max(begun, int(total-m.begun))
 		}
 	}

@@ -36,8 +36,18 @@ func (p Pass) Leave(err error) {
 // Guard makes a call behind gates, which are entered in the given order and left in the reverse one, also when the call
 // panics. If one refuses, the call is not made.
 func Guard[T any](ctx context.Context, call func(context.Context) (T, error), gates ...Gate) (result T, err error) {
-	if len(gates) == 0 {
+	switch len(gates) {
+	case 0:
 		return call(ctx)
+	case 1:
+		if b, ok := gates[0].(*Breaker); ok {
+			if e := b.era.Load(); e.simple {
+				return simply(ctx, call, b, e)
+			} else if e.shut() {
+				b.refused.add(1)
+				return result, ErrOpen
+			}
+		}
 	}
 	pass, err := gates[0].Enter(ctx)
 	if err != nil {
@@ -46,6 +56,24 @@ func Guard[T any](ctx context.Context, call func(context.Context) (T, error), ga
 	err = errPanicked // what the gate is told unless the call returns
 	defer func() { pass.Leave(err) }()
 	result, err = Guard(ctx, call, gates[1:]...) // a frame for each gate is cheaper than a list of passes
+	return result, err
+}
+
+// simply makes a call behind a breaker that is closed and goes by failures in a row alone: Guard without what it has no use for.
+func simply[T any](ctx context.Context, call func(context.Context) (T, error), b *Breaker, e *era) (result T, err error) {
+	returned := false
+	defer func() {
+		if !returned {
+			Permit{breaker: b, era: e.number}.Done(Failure, 0)
+		}
+	}()
+	result, err = call(ctx)
+	returned = true
+	if err != nil {
+		Permit{breaker: b, era: e.number}.DoneAfter(Judge(err), 0, retryAfter(err))
+	} else if s := &e.tally.streak; s.Load() != 0 {
+		s.Store(0) // also where the era has ended, as nobody looks at its tally then
+	}
 	return result, err
 }
 

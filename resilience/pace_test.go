@@ -62,7 +62,7 @@ func TestRecentForgets(t *testing.T) {
 			for _, then := range at {
 				want += b2i(now-then < spans)
 			}
-			if got, _ := r.read(now); got != want {
+			if got, _ := r.read(now, spans); got != want {
 				t.Fatalf("step %d: %d in the window, want %d", i, got, want)
 			}
 		}

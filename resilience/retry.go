@@ -66,14 +66,31 @@ func NewRetry(o RetryOptions) (*Retry, error) {
 // on errors that prove that it was not made (ErrRefused, ErrNotSent).
 func Do[T any](ctx context.Context, r *Retry, call func(context.Context) (T, error)) (T, error) {
 	o := &r.options
+	if o.Total <= 0 && o.PerTry <= 0 {
+		result, err := call(ctx)
+		if err == nil {
+			o.Budget.Count()
+			return result, nil
+		}
+		return more(ctx, o, call, result, err)
+	}
 	if o.Total > 0 {
 		total := newUntil(ctx, o.Total)
 		defer total.end()
 		ctx = total
 	}
+	result, err := try(ctx, o.PerTry, call)
+	if err == nil {
+		o.Budget.Count()
+		return result, nil
+	}
+	return more(ctx, o, call, result, err)
+}
+
+// more makes a call again that has failed.
+func more[T any](ctx context.Context, o *RetryOptions, call func(context.Context) (T, error), result T, err error) (T, error) {
 	o.Budget.Begin()
 	defer o.Budget.End()
-	result, err := try(ctx, o.PerTry, call)
 	for attempt := 2; err != nil; attempt++ {
 		delay, again := o.again(ctx, attempt, err)
 		if !again || !o.Budget.TryRetry() {

@@ -47,6 +47,7 @@ type backstay struct {
 	protection string
 	nodes      []*node
 	holdDown   time.Duration
+	sessions   bool // are kept
 }
 
 const clientUser = "app"
@@ -75,8 +76,8 @@ func (b *backstay) config(self *node) string {
         hold_down: %s
         hba: ["host all all %s trust"]
 listeners:
-  - {name: db, listen: "%s:5432", service: db}
-`, strings.Join(names, ", "), b.protection, b.holdDown, network, self.address)
+  - {name: db, listen: "%s:5432", service: db, keep_sessions: %v}
+`, strings.Join(names, ", "), b.protection, b.holdDown, network, self.address, b.sessions)
 	return s.String()
 }
 

@@ -35,6 +35,7 @@ type options struct {
 	writers    int
 	verbose    bool
 	register   bool
+	sessions   bool
 	tmpfs      bool
 	settle     time.Duration
 	witnesses  int
@@ -52,6 +53,7 @@ func main() {
 	flag.StringVar(&o.json, "json", "", "`file` for results as JSON")
 	flag.BoolVar(&o.keep, "keep", false, "keep logs and data")
 	flag.IntVar(&o.writers, "writers", 3, "sessions that write")
+	flag.BoolVar(&o.sessions, "keep-sessions", false, "listeners that know PostgreSQL's protocol and keep sessions")
 	flag.BoolVar(&o.register, "register", false, "also check a register for linearizability")
 	flag.BoolVar(&o.tmpfs, "tmpfs", false, "a file system in memory for each node, which can be filled; its writes cost nothing")
 	flag.DurationVar(&o.settle, "settle", 4*time.Second, "rest before each fault")
@@ -161,7 +163,7 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 			}
 		}
 	}
-	r.system = &backstay{binary: o.binary, profile: o.profile, protection: o.protection, holdDown: o.settle - o.settle/4, nodes: r.nodes}
+	r.system = &backstay{binary: o.binary, profile: o.profile, protection: o.protection, holdDown: o.settle - o.settle/4, sessions: o.sessions, nodes: r.nodes}
 	r.client = &client{from: machines[total], user: clientUser}
 	for _, n := range r.nodes {
 		r.client.doors = append(r.client.doors, door{n.name, n.address + ":5432"})

@@ -19,6 +19,7 @@ import (
 // link is a session on a server.
 type link struct {
 	member *pool.Member
+	gone   <-chan struct{} // closed when the member is no primary any more
 	socket net.Conn
 	conn   net.Conn // socket, or TLS over it
 	in     stream
@@ -35,11 +36,12 @@ type link struct {
 
 // dial opens a connection to the member, encrypted where the service says so.
 func (s *session) dial(ctx context.Context, m *pool.Member) (*link, error) {
+	gone := m.Gone() // before anything else: it may come back, with another
 	socket, err := s.search.Dial(ctx, m, reach.Idle(s.listener, s.service))
 	if err != nil {
 		return nil, err
 	}
-	l := &link{member: m, socket: socket, conn: socket, done: make(chan struct{}), parameters: map[string]string{}}
+	l := &link{member: m, gone: gone, socket: socket, conn: socket, done: make(chan struct{}), parameters: map[string]string{}}
 	if err := s.encrypt(ctx, l); err != nil {
 		reach.Reset(socket)
 		return nil, err

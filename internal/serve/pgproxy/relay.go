@@ -42,7 +42,7 @@ func (s *session) begin(l *link) bool {
 // guard cuts the server off when it is no primary any more.
 func (s *session) guard(l *link) {
 	select {
-	case <-l.member.Gone():
+	case <-l.gone:
 		reach.Reset(l.socket)
 	case <-l.done:
 	}
@@ -89,6 +89,13 @@ func (s *session) forward(ctx context.Context, from *stream) error {
 		s.mu.Unlock()
 		return nil // look again
 	}
+	select {
+	case <-l.gone: // nothing goes there any more, whether or not it was cut yet
+		s.mu.Unlock()
+		s.cut(l)
+		return nil
+	default:
+	}
 	begun, fresh := from.mark, s.track.idle()
 	if fresh && !s.service.Pool.BeginWork() || !fresh && s.between() {
 		changed := s.watch()
@@ -125,11 +132,16 @@ func (s *session) forward(ctx context.Context, from *stream) error {
 		from.mark = begun
 		s.mu.Unlock()
 	}
+	s.cut(l)
+	return nil
+}
+
+// cut ends what a session has on a server, and waits until it is judged what became of the session. The caller holds l.writing.
+func (s *session) cut(l *link) {
 	reach.Reset(l.socket)
 	l.writing.Unlock()
-	<-l.done // which judges what became of the session
+	<-l.done
 	l.writing.Lock()
-	return nil
 }
 
 // between says whether what comes next can wait until the server has answered what it has. The caller holds the mutex.

@@ -219,11 +219,17 @@ func (c *Cluster) attend(ctx context.Context, e *embed.Etcd, id identity) error 
 		c.start(e, v3client.New(e.Server))
 	}
 	working.Go(func() { c.settle(work, e, id) })
+	past := make(chan error, 1)
+	if id.State == stateMember {
+		working.Go(func() { c.recogniseLater(work, e.Server.ReadyNotify(), id, past) })
+	}
 	select {
 	case <-ctx.Done():
 		return nil
 	case <-e.Server.StopNotify():
 		return c.ended(e, id)
+	case err := <-past:
+		return err
 	case reason := <-c.failures:
 		return fmt.Errorf("%w: %s", errFailed, reason)
 	case err := <-e.Err(): // its listeners may notice that it stops before it has

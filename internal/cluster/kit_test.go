@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +18,19 @@ import (
 	"github.com/backstay/backstay/internal/cluster"
 	"github.com/backstay/backstay/internal/cluster/trust"
 )
+
+// patience is how long a test waits for what must come: no assertion about speed, the machine may stall.
+const patience = 2 * time.Minute
+
+// eventually waits for what others bring about.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for by := time.Now().Add(patience); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(by) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
 
 // A machine is a node's directory, addresses and certificates; its member can be started and killed again and again.
 type machine struct {
@@ -151,7 +165,7 @@ func (m *machine) ready() {
 	case err := <-m.ended:
 		m.ended <- err
 		m.t.Fatalf("%s ended: %v", m.Node, err)
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		m.t.Fatalf("%s is not ready", m.Node)
 	}
 }
@@ -164,8 +178,9 @@ func (m *machine) kill() {
 	m.stop()
 	select {
 	case <-m.ended:
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		m.t.Errorf("%s does not stop", m.Node)
+		_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
 	}
 	m.stop = nil
 }
@@ -177,6 +192,20 @@ func kill(machines ...*machine) {
 		all.Go(m.kill)
 	}
 	all.Wait()
+}
+
+// over waits until the member has ended by itself, and returns why.
+func (m *machine) over() error {
+	m.t.Helper()
+	select {
+	case err := <-m.ended:
+		m.stop()
+		m.stop = nil
+		return err
+	case <-time.After(patience):
+		m.t.Fatalf("%s goes on", m.Node)
+		return nil
+	}
 }
 
 // crash ends the member without its handing anything over.
@@ -196,7 +225,7 @@ func (m *machine) refused() error {
 	case err := <-m.ended:
 		m.stop = nil
 		return err
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		m.t.Fatalf("%s started", m.Node)
 		return nil
 	}
@@ -222,7 +251,7 @@ func (k *kit) three() (a, b, c *machine) {
 
 func (m *machine) mustPut(key, value string) {
 	m.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if _, err := m.Put(ctx, key, []byte(value), cluster.Whatever); err != nil {
 		m.t.Fatalf("put on %s: %v", m.Node, err)
@@ -231,7 +260,7 @@ func (m *machine) mustPut(key, value string) {
 
 func (m *machine) mustGet(key, want string) {
 	m.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	kv, err := m.Get(ctx, key)
 	if err != nil || string(kv.Value) != want {
@@ -241,7 +270,7 @@ func (m *machine) mustGet(key, want string) {
 
 func (m *machine) members() string {
 	m.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	all, err := m.Members(ctx)
 	if err != nil {

@@ -11,10 +11,11 @@ import (
 	"github.com/backstay/backstay/internal/cluster"
 )
 
-var measured = flag.String("profiles", "lan-fast", "profiles to measure the death of the store's leader with")
+var measured = flag.String("profiles", "", "profiles to measure the death of the store's leader with, on a machine that is quiet")
 
-// TestLeaseOutlivesTheDeathOfTheStoresLeader kills the store's leader while another node holds a lease: the holder must
-// not lose it, and writes must work again within two elections and a little.
+// TestLeaseOutlivesTheDeathOfTheStoresLeader kills the store's leader while another node holds a lease: writes must work again, and the holder
+// must keep the lease through the next leader. Where profiles are measured it must do so in their time, and writes must work within two
+// elections and a little; else the lease is one that a machine may stall under.
 func TestLeaseOutlivesTheDeathOfTheStoresLeader(t *testing.T) {
 	t.Parallel()
 	for _, name := range strings.Split(*measured, ",") {
@@ -22,6 +23,9 @@ func TestLeaseOutlivesTheDeathOfTheStoresLeader(t *testing.T) {
 			k := newKit(t, name)
 			a, b, c := k.three()
 			o := k.profile.Lease()
+			if name == "" {
+				o.TTL, o.Margin = 10*time.Minute, time.Minute
+			}
 			o.Store, o.Key, o.Holder = a.Cluster, cluster.LeaseKey("db"), "a"
 			lease := cluster.NewLease(o)
 			ctx, cancel := context.WithCancel(t.Context())
@@ -43,12 +47,17 @@ func TestLeaseOutlivesTheDeathOfTheStoresLeader(t *testing.T) {
 				took := time.Since(start)
 				t.Logf("%s: a write was through %v after the death of the store's leader", name, took.Round(time.Millisecond))
 				leader.crash()
-				if limit := 3*k.profile.StoreElection + 2*time.Second; took > limit {
+				if limit := 3*k.profile.StoreElection + 2*time.Second; name != "" && took > limit {
 					t.Errorf("it took longer than %v", limit)
 				}
-				if epoch, _, ok := lease.Held(); !ok || epoch != 1 {
-					t.Errorf("the lease was lost with the store's leader: %s", lease.View())
-				}
+				soonest := time.Now().Add(o.TTL - o.Margin)
+				eventually(t, "the lease is renewed through the next leader", func() bool {
+					epoch, until, ok := lease.Held()
+					if !ok || epoch != 1 {
+						t.Fatalf("the lease was lost with the store's leader: %s", lease.View())
+					}
+					return until.After(soonest)
+				})
 				leader.up()
 			}
 		})

@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.etcd.io/etcd/client/pkg/v3/types"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/embed"
 
 	"github.com/backstay/backstay/internal/base/event"
 )
@@ -139,7 +140,8 @@ func (c *Cluster) Leave(ctx context.Context) error {
 // bury removes a member and leaves a tombstone. The tombstone of a member that leaves is written first, by its own
 // last word; of another, when it is gone: a living member must not find one.
 func (c *Cluster) bury(ctx context.Context, m Member, why string) error {
-	if _, err := c.local(); err != nil {
+	e, err := c.local()
+	if err != nil {
 		return fmt.Errorf("remove %s: %w", m.Node, err)
 	}
 	client, err := c.client(ctx)
@@ -160,9 +162,11 @@ func (c *Cluster) bury(ctx context.Context, m Member, why string) error {
 			return err
 		}
 	}
-	if err := removeMember(ctx, client, uint64(id)); err != nil {
-		if self {
-			_ = c.Delete(ctx, keyTombstone+m.ID, Whatever)
+	if err := removeMember(ctx, client, uint64(id)); err != nil && (!self || !c.wasRemoved(e, id)) {
+		if self { // though the caller may have no time left
+			short, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+			defer cancel()
+			_ = c.Delete(short, keyTombstone+m.ID, Whatever)
 		}
 		return fmt.Errorf("remove %s from the cluster: %w", m.Node, err)
 	}
@@ -172,6 +176,15 @@ func (c *Cluster) bury(ctx context.Context, m Member, why string) error {
 	}
 	_, err = c.Put(ctx, keyTombstone+m.ID, stone, Whatever)
 	return err
+}
+
+// wasRemoved says whether this node's own member is none any more: the answer to its removal may be lost with the member, whose last act it is.
+func (c *Cluster) wasRemoved(e *embed.Etcd, id types.ID) bool {
+	select {
+	case <-e.Server.StopNotify():
+	case <-time.After(stopTime):
+	}
+	return c.removed.Load() || e.Server.Cluster().Member(id) == nil
 }
 
 // removeMember tries until it is done: right after another change etcd refuses for a while.

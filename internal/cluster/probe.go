@@ -15,8 +15,11 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// probeTime is how long the other nodes have to say who they are before a member starts without their answer.
-const probeTime = time.Second
+const (
+	probeTime  = time.Second     // for the other nodes to be there, before a member starts without their answer
+	answerTime = 5 * time.Second // for those that are there to say who they are
+	askAgain   = 5 * time.Second // between questions to them while this member has no majority
+)
 
 // Keys of the store's own; all others belong to whoever writes them.
 const (
@@ -60,8 +63,6 @@ type sight struct {
 
 // probe asks other nodes who they are, all at once; those that do not answer in time are left out.
 func (c *Cluster) probe(ctx context.Context, addresses []string) []sight {
-	ctx, cancel := context.WithTimeout(ctx, probeTime)
-	defer cancel()
 	var mu sync.Mutex
 	var seen []sight
 	var all sync.WaitGroup
@@ -84,11 +85,13 @@ func (c *Cluster) probe(ctx context.Context, addresses []string) []sight {
 // ask needs no quorum: it reads what that member knows.
 func (c *Cluster) ask(ctx context.Context, address string) (sight, error) {
 	// A refused connection is an answer; etcd's client would try again until the time is over.
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	conn, err := (&net.Dialer{Timeout: probeTime}).DialContext(ctx, "tcp", address)
 	if err != nil {
 		return sight{}, err
 	}
 	conn.Close()
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
 	client, err := c.dial(ctx, []string{address})
 	if err != nil {
 		return sight{}, err
@@ -144,6 +147,23 @@ func (c *Cluster) recognise(ctx context.Context, id identity) error {
 		}
 	}
 	return nil
+}
+
+// recogniseLater asks again while the member has no majority: it may have started without an answer of those who know it to be of the past.
+func (c *Cluster) recogniseLater(ctx context.Context, ready <-chan struct{}, id identity, past chan<- error) {
+	for {
+		select {
+		case <-time.After(askAgain):
+		case <-ready:
+			return
+		case <-ctx.Done():
+			return
+		}
+		if err := c.recognise(ctx, id); err != nil {
+			past <- err
+			return
+		}
+	}
 }
 
 // generation reads how often the cluster was recovered by force.

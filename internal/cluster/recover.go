@@ -28,6 +28,9 @@ import (
 // not heard of, and no epoch may be given twice.
 const epochLeap = 1 << 20
 
+// leadTime is for how long at least a recovery looks for others that have a leader.
+const leadTime = 5 * time.Second
+
 // leasePrefix is where leases live, so that a recovery finds them.
 const leasePrefix = "lease/"
 
@@ -58,11 +61,12 @@ func Recover(ctx context.Context, o Options, snapshot, by, why string) (Recovery
 	if err != nil {
 		return Recovery{}, fmt.Errorf("recover: %w", err)
 	}
-	for _, s := range c.probe(ctx, o.Others) {
-		if s.leader {
-			return Recovery{}, fmt.Errorf("recover: %s is alive and has a leader: the majority is not lost; start the node, or let it join anew: `backstay cluster join --anew` "+
-				"puts %s aside", s.address, o.Dir)
-		}
+	if s, ok := c.leads(ctx, o.Others); ok {
+		return Recovery{}, fmt.Errorf("recover: %s is alive and has a leader: the majority is not lost; start the node, or let it join anew: "+
+			"`backstay cluster join --anew` puts %s aside", s.address, o.Dir)
+	}
+	if err := ctx.Err(); err != nil {
+		return Recovery{}, fmt.Errorf("recover: %w", err)
 	}
 	from := recovering{snapshot: snapshot, by: by, why: why}
 	if snapshot != "" {
@@ -83,6 +87,26 @@ func Recover(ctx context.Context, o Options, snapshot, by, why string) (Recovery
 	c.tell(event.ClusterRecovered, fmt.Sprintf("%s was made a cluster of its own by %s: %s. Left out: %s.", o.Node, by, why,
 		strings.Join(r.Lost, ", ")))
 	return r, nil
+}
+
+// leads looks for a node that has a leader. It looks again for as long as an election may take, and no less than some seconds: the leader may
+// just have gone, with this node, and machines in trouble answer late.
+func (c *Cluster) leads(ctx context.Context, addresses []string) (sight, bool) {
+	for by := time.Now().Add(max(3*c.o.Profile.StoreElection, leadTime)); ; {
+		for _, s := range c.probe(ctx, addresses) {
+			if s.leader {
+				return s, true
+			}
+		}
+		select {
+		case <-time.After(longestPause):
+		case <-ctx.Done():
+			return sight{}, false
+		}
+		if len(addresses) == 0 || time.Now().After(by) {
+			return sight{}, false
+		}
+	}
 }
 
 // recovering is what a recovery is made from, by whom and why.

@@ -171,7 +171,7 @@ func TestPeersOverSockets(t *testing.T) {
 		}},
 	}
 	a.Publish(m, true)
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for b.Contacts()["a"].Received.IsZero() {
 		select {
 		case <-b.Changed():

@@ -150,7 +150,10 @@ func TestFailoversUnderLoad(t *testing.T) {
 		w.primary.Store(primary)
 		l.do(other, plan.Step{Kind: plan.Follow, Epoch: epoch, Upstream: primary})
 		whole := time.Since(began)
-		l.until("the writer is acknowledged", func() bool { w.mu.Lock(); defer w.mu.Unlock(); return w.gap > whole/2 })
+		w.mu.Lock()
+		before := len(w.acked)
+		w.mu.Unlock()
+		l.until("the writer is acknowledged", func() bool { w.mu.Lock(); defer w.mu.Unlock(); return len(w.acked) > before })
 		t.Logf("%s of %s: demoted/fenced after %v, promotion took %v, follower streams after %v, longest gap %v", how, old,
 			fenced.Round(time.Millisecond), promoted.Round(time.Millisecond), whole.Round(time.Millisecond), w.since().Round(time.Millisecond))
 		took := l.do(old, plan.Step{Kind: plan.Rewind, Epoch: epoch, Upstream: primary})

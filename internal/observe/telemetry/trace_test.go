@@ -132,7 +132,7 @@ func start(t *testing.T, tr *Tracer) (stop func()) {
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = tr.Run(ctx) })
 	for begin := time.Now(); tr.exporter.Load() == nil; time.Sleep(time.Millisecond) {
-		if time.Since(begin) > 5*time.Second {
+		if time.Since(begin) > time.Minute {
 			t.Fatal("the tracer did not start")
 		}
 	}
@@ -222,7 +222,7 @@ func TestSetTurnsSpansOnAndOff(t *testing.T) {
 	}
 	tr.Set(nil)
 	for begin := time.Now(); tr.exporter.Load() != nil; time.Sleep(time.Millisecond) {
-		if time.Since(begin) > 5*time.Second {
+		if time.Since(begin) > time.Minute {
 			t.Fatal("spans were not turned off")
 		}
 	}

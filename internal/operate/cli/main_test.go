@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 
 // program is backstay with stand-ins for the node and the demo.
 func program() {
-	ctx, stop := context.WithTimeout(context.Background(), 10*time.Second) // a test that hangs ends
+	ctx, stop := context.WithTimeout(context.Background(), 2*time.Minute) // a test that hangs ends
 	defer stop()
 	os.Exit(Main(ctx, os.Args[1:], Options{
 		Version: "1.2.3",
@@ -70,7 +70,7 @@ func exitsWith(ts *testscript.TestScript, _ bool, args []string) {
 			args[i] = ts.MkAbs(arg)
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	code := Main(ctx, args[1:], Options{
 		Version: "1.2.3", Out: &out, Err: &errs, Getenv: ts.Getenv, Zone: time.UTC,
@@ -90,7 +90,7 @@ func startNode(ts *testscript.TestScript, _ bool, _ []string) {
 	ended := make(chan error, 1)
 	go func() { ended <- api.NewServer(api.Options{Socket: socket, System: f}).Run(ctx) }()
 	ts.Defer(func() { cancel(); <-ended })
-	for begin := time.Now(); time.Since(begin) < 5*time.Second; time.Sleep(time.Millisecond) {
+	for begin := time.Now(); time.Since(begin) < time.Minute; time.Sleep(time.Millisecond) {
 		if _, err := os.Stat(socket); err == nil {
 			return
 		}

@@ -77,7 +77,7 @@ func TestDrip(t *testing.T) {
 	if n, err := r.Parse(buf, lim); n != len(buf) || err != nil {
 		t.Fatal(n, err)
 	}
-	if took := time.Since(start); took > 2*time.Second { // 20 ms; the square would be minutes
+	if took := time.Since(start); took > 20*time.Second { // 20 ms; the square would be minutes
 		t.Errorf("%d bytes took %v", len(buf), took)
 	}
 }

@@ -75,7 +75,7 @@ func TestShedKeepsWhatMatters(t *testing.T) {
 			if float64(critical.good) < 0.99*float64(critical.sent) && times < 5 {
 				t.Errorf("%d of %d critical calls succeeded", critical.good, critical.sent)
 			}
-			if p99 := critical.quantile(0.99); p99 > 2*unloaded {
+			if p99 := critical.quantile(0.99); p99 > unloaded*22/10 { // each of the two is of some hundred random calls
 				t.Errorf("critical calls took %v at the 99th percentile, %v unloaded", p99, unloaded)
 			}
 			if goodput < 0.9*capacity {

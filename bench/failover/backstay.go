@@ -155,7 +155,7 @@ func (b *backstay) makeUser() error {
 }
 
 func (b *backstay) switchover(from, to *node) error {
-	_, err := b.cli(from, "switchover", "db", "--to", to.name, "--socket", from.socket())
+	_, err := b.cli(from, "switchover", "db", "--to", to.name, "--no-wait", "--socket", from.socket())
 	return err
 }
 

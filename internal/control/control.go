@@ -27,6 +27,8 @@ type Options struct {
 	Settles bool
 	Append  func(event.Record) event.Record
 	Log     *slog.Logger
+	// Record is told what was decided from each view, in the loop: it must not wait. None where nil.
+	Record func(failover.View, failover.Decision)
 
 	gate func()           // tests stop the process here
 	wall func() time.Time // tests put the clock wrong here: what it says is recorded, and nothing is decided by it
@@ -76,6 +78,9 @@ func New(o Options) *Control {
 	}
 	if o.gate == nil {
 		o.gate = func() {}
+	}
+	if o.Record == nil {
+		o.Record = func(failover.View, failover.Decision) {}
 	}
 	if o.wall == nil {
 		o.wall = time.Now

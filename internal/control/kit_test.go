@@ -44,6 +44,7 @@ type sim struct {
 	grants map[uint64]string
 
 	wrong      *mutant
+	record     map[string]*Recorder
 	recorded   failover.State  // as the referee last saw it
 	told       map[string]bool // plans that the event log knew of
 	runnerDies int             // so many changes of the record from now the runner dies; -1: it does not
@@ -70,6 +71,7 @@ type setup struct {
 	members, witnesses int
 	latency            func(from, to string) time.Duration
 	wrong              *mutant // nil: everything is as it should be
+	record             map[string]*Recorder
 }
 
 func newSim(t *testing.T, o setup) *sim {
@@ -81,7 +83,7 @@ func newSim(t *testing.T, o setup) *sim {
 		o.wrong = &mutant{}
 	}
 	s := &sim{
-		t: t, wrong: o.wrong, told: map[string]bool{}, runnerDies: -1, world: fake.NewWorld(fake.Options{Latency: latency, Leaky: o.wrong.leaky}), mesh: NewMesh(), store: cluster.NewMemory(), nodes: map[string]*simNode{},
+		t: t, wrong: o.wrong, record: o.record, told: map[string]bool{}, runnerDies: -1, world: fake.NewWorld(fake.Options{Latency: latency, Leaky: o.wrong.leaky}), mesh: NewMesh(), store: cluster.NewMemory(), nodes: map[string]*simNode{},
 		cut: map[[2]string]bool{}, acked: map[string]bool{}, grants: map[uint64]string{},
 	}
 	s.mesh.Latency = latency
@@ -134,12 +136,12 @@ func (s *sim) declared() failover.Service {
 }
 
 func (n *simNode) start() {
-	n.mu.Lock()
-	n.running, n.dead = true, make(chan struct{})
-	n.mu.Unlock()
 	s := n.s
 	ctx, cancel := context.WithCancel(context.Background())
-	n.cancel, n.done = cancel, make(chan struct{})
+	done := make(chan struct{})
+	n.mu.Lock()
+	n.running, n.dead, n.cancel, n.done = true, make(chan struct{}), cancel, done
+	n.mu.Unlock()
 	o := Options{
 		Self: n.name, Services: []failover.Service{s.declared()}, Engines: map[string]Engine{}, Store: s.store.Client(n.name), Peers: s.mesh.Peer(n.name),
 		Append: func(r event.Record) event.Record {
@@ -148,6 +150,9 @@ func (n *simNode) start() {
 		},
 		gate: n.gate(n.dead), wall: func() time.Time { return time.Now().Add(time.Duration(n.skew.Load())) },
 		off: s.wrong.off,
+	}
+	if r := s.record[n.name]; r != nil {
+		o.Record = r.Add
 	}
 	if s.wrong.judge != nil {
 		o.judge = s.wrong.judge(judge{failover.Decide, failover.Advance, failover.Care})
@@ -167,7 +172,7 @@ func (n *simNode) start() {
 	n.control = control
 	n.mu.Unlock()
 	parts.Go(func() { _ = control.Run(ctx) })
-	go func() { parts.Wait(); close(n.done) }()
+	go func() { parts.Wait(); close(done) }()
 }
 
 // gate stops a process while it hangs.
@@ -203,6 +208,7 @@ func (n *simNode) end(power, alone bool) {
 	}
 	n.running = false
 	close(n.dead)
+	cancel, done := n.cancel, n.done
 	n.mu.Unlock()
 	if slices.Contains(n.s.members, n.name) {
 		in := n.s.world.Instance(n.name)
@@ -218,8 +224,8 @@ func (n *simNode) end(power, alone bool) {
 		}
 	}
 	n.s.mesh.Kill(n.name, !power)
-	n.cancel()
-	<-n.done
+	cancel()
+	<-done
 }
 
 // ctl is the node's control, of its newest process.

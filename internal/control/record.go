@@ -49,7 +49,7 @@ func (u *unit) adopt(s *failover.State, revision int64) {
 	now := time.Now()
 	if u.state == nil || s.Epoch != u.state.Epoch || s.Primary != u.state.Primary {
 		u.epochSeen = now
-		u.idleSince = time.Time{}
+		u.idleSince, u.opened = time.Time{}, time.Time{}
 		clear(u.away)
 	}
 	if s.Failovers > u.count {

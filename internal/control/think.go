@@ -121,6 +121,7 @@ func (u *unit) order(kind string) []string {
 // decide asks the rules and begins what they order.
 func (u *unit) decide(v failover.View) {
 	d := u.c.o.judge.decide(v)
+	u.c.o.Record(v, d)
 	u.mu.Lock()
 	u.said = d
 	u.mu.Unlock()
@@ -148,7 +149,7 @@ func (u *unit) decide(v failover.View) {
 		if u.due(v, d.Rule, failover.PlanSync) {
 			next := u.state.Clone()
 			u.tell(eventRefused, next.Wish.To, fmt.Sprintf("%s of %s: %s", next.Wish.Kind, u.svc.Name, d.Rule), d.Evidence, next.Epoch)
-			next.Wish = nil
+			next.Answer(failover.Refused, d.Evidence, v.Now)
 			u.write(next, "refuse")
 		}
 	case failover.Ask:
@@ -169,7 +170,7 @@ func (u *unit) fulfilled(id string) {
 		defer cancel()
 		err := u.c.change(ctx, u, func(s *failover.State) error {
 			if s.Wish != nil && s.Wish.ID == id {
-				s.Wish = nil
+				s.Answer(failover.Fulfilled, fmt.Sprintf("%s of %s is done", s.Wish.Kind, s.Wish.To), u.c.o.wall())
 			}
 			return nil
 		})

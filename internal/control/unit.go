@@ -53,6 +53,7 @@ type unit struct {
 	observation plan.Observation
 	looked      time.Time // when the observation's look began
 	idleSince   time.Time // since when the primary here cannot write
+	opened      time.Time // when it was first seen to take writes at this epoch, by the wall clock
 
 	epochSeen  time.Time
 	planSeen   string
@@ -198,6 +199,9 @@ func (u *unit) see(o plan.Observation, err error, began time.Time) {
 		return
 	}
 	u.observed, u.observation, u.looked = true, o, began
+	if u.opened.IsZero() && o.Running && o.Writable && o.Role == plan.Primary && u.isPrimary() && !began.Before(u.epochSeen) {
+		u.opened = u.c.o.wall()
+	}
 	if o.Running && o.Writable || u.state == nil || u.state.Primary != u.c.o.Self {
 		u.idleSince = time.Time{}
 	} else if u.idleSince.IsZero() {

@@ -40,6 +40,9 @@ func (u *unit) look(now time.Time) failover.View {
 	lease := u.lease.View()
 	v.Lease = failover.Lease{Known: lease.Known, Holder: lease.Holder, Epoch: lease.Epoch, Mine: lease.Held, Open: lease.Open && lease.Holder == ""}
 	v.Lease.Free = u.leaseFree(now)
+	if own.Serving {
+		v.Left = max(u.authorityUntil(contacts).Sub(now), 0)
+	}
 	u.failovers = slices.DeleteFunc(u.failovers, func(t time.Time) bool { return now.Sub(t) > 10*u.svc.HoldDown })
 	v.Recent = len(u.failovers)
 	return v
@@ -89,7 +92,7 @@ func (u *unit) lookAway(v *failover.View, now time.Time) {
 // ownReport is what this node tells the others.
 func (u *unit) ownReport(now time.Time, suspects map[string]string, contacts map[string]Contact) failover.Report {
 	r := failover.Report{
-		Node: u.c.o.Self, Epoch: u.epoch(), Suspects: suspects, Leaving: u.c.isLeaving(), Marks: u.ownMarks(),
+		Node: u.c.o.Self, Epoch: u.epoch(), Suspects: suspects, Leaving: u.c.isLeaving(), Marks: u.ownMarks(), Revision: u.revision, Opened: u.opened,
 	}
 	if u.engine != nil && u.observed {
 		r.Observed = now.Sub(u.looked) <= u.svc.Patience

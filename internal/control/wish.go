@@ -21,11 +21,18 @@ var (
 	ErrNoRecord = errors.New("nothing is agreed about the service yet")
 	// ErrWished says that an earlier wish is not fulfilled yet.
 	ErrWished = errors.New("an earlier request is not finished")
+	// ErrImpossible says that the rules would refuse the wish.
+	ErrImpossible = errors.New("it is not possible now")
 )
 
 // Wish records what an operator asks for; the nodes fulfil or refuse it. ErrWished while an earlier one is pending, unless
-// the new one is a failover by force.
+// the new one is a failover by force; ErrImpossible where it would be refused, as far as this node knows.
 func (c *Control) Wish(ctx context.Context, service string, w failover.Wish) error {
+	if v, err := c.View(service); err == nil && (v.State == nil || v.State.Wish == nil) {
+		if why := failover.Objection(v, w); why != "" {
+			return fmt.Errorf("service %s: %s: %w: %s", service, w.Kind, ErrImpossible, why)
+		}
+	}
 	if w.ID == "" {
 		w.ID = rand.Text()[:8]
 	}

@@ -14,7 +14,7 @@ func (s *sim) wish(w failover.Wish) {
 	w.By = "ann"
 	for _, n := range s.names {
 		if s.nodes[n].up() {
-			if err := s.nodes[n].ctl().Wish(s.ctx, "db", w); err != nil {
+			if err := s.nodes[n].ctl().Wish(s.ctx, "db", w); err != nil && !errors.Is(err, ErrImpossible) {
 				s.fail("%v", err)
 			}
 			return
@@ -142,6 +142,47 @@ func TestRestart(t *testing.T) {
 	})
 }
 
+// answered returns what became of a wish.
+func (s *sim) answered(id string) failover.Answer {
+	for _, a := range s.state().Answers {
+		if a.Wish.ID == id {
+			return a
+		}
+	}
+	return failover.Answer{}
+}
+
+// Whoever asks gets an answer: at once where it cannot be, else with what became of it.
+func TestWishesAreAnswered(t *testing.T) {
+	tale(t, fast(failover.MaxAvailability), 3, 0, func(s *sim) {
+		underLoad(s)
+		err := s.nodes["b"].ctl().Wish(s.ctx, "db", failover.Wish{Kind: failover.WishSwitchover, To: "x"})
+		if !errors.Is(err, ErrImpossible) || !strings.Contains(err.Error(), "b can, c can") {
+			s.fail("a switchover to nobody: %v", err)
+		}
+		s.wish(failover.Wish{ID: "first", Kind: failover.WishSwitchover, To: "c"})
+		time.Sleep(3 * time.Second)
+		if a := s.answered("first"); a.Outcome != failover.Fulfilled || !strings.Contains(a.Text, "c is the primary") {
+			s.fail("answered: %+v", a)
+		}
+		s.wish(failover.Wish{ID: "second", Kind: failover.WishReinit, To: "b"})
+		s.settle(patient)
+		if a := s.answered("second"); a.Outcome != failover.Fulfilled {
+			s.fail("answered: %+v", a)
+		}
+		// The target dies with its data behind what the primary hands over: the old one goes on, and says so.
+		primary := s.primary()
+		s.wish(failover.Wish{ID: "third", Kind: failover.WishSwitchover, To: "a"})
+		s.nodes["a"].kill(true)
+		time.Sleep(2 * time.Second * 10)
+		if a := s.answered("third"); a.Outcome != failover.Failed && a.Outcome != failover.Refused || s.primary() == "a" {
+			s.fail("answered: %+v, the primary was %s and is %s", a, primary, s.primary())
+		}
+		s.nodes["a"].start()
+		s.settle(patient)
+	})
+}
+
 func TestFailoverLeavesAProof(t *testing.T) {
 	tale(t, fast(failover.MaxProtection), 2, 1, func(s *sim) {
 		underLoad(s)
@@ -149,12 +190,14 @@ func TestFailoverLeavesAProof(t *testing.T) {
 		s.nodes[p].kill(true)
 		time.Sleep(5 * time.Second)
 		st := s.state()
-		proof := st.History[len(st.History)-1]
+		view, _ := s.nodes["w1"].ctl().View("db")
+		history := failover.Examine(view).History
+		proof := history[len(history)-1]
 		if proof.Kind != failover.PlanFailover || proof.From != p || proof.To != "b" || proof.Epoch != st.Epoch || len(proof.Voters) != 2 ||
 			!strings.Contains(proof.Arithmetic, "R 1 + W 1 > N 1 of [b]") || proof.Positions["b"] == 0 {
 			s.fail("the proof is %+v", proof)
 		}
-		for _, k := range []string{"began", "revoke", "elect", "promoted", "granted"} {
+		for _, k := range []string{"began", "revoke", "elect", "promoted", "granted", "first_write"} {
 			if proof.Times[k].IsZero() {
 				s.fail("the proof does not say when it was at %s: %v", k, proof.Times)
 			}

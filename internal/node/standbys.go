@@ -2,6 +2,7 @@ package node
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 	"time"
 
@@ -133,6 +134,23 @@ func (n *Node) tellReaders(pool string, members []api.MemberStatus) {
 	}
 }
 
+// agreement is what the nodes have agreed on about a service; nil where nothing is.
+func (n *Node) agreement(service string) *api.AgreementStatus {
+	v, err := n.stateful.control.View(service)
+	if err != nil || v.State == nil {
+		return nil
+	}
+	s := v.State
+	out := &api.AgreementStatus{
+		Primary: s.Primary, Epoch: s.Epoch, Protection: v.Service.Protection, Writes: s.Sync.String(), Downgraded: v.Downgraded(), Paused: s.Paused,
+		LeaseLeft: v.Left.Seconds(), HoldDown: v.HeldDownFor().Seconds(), Decision: failover.Decide(v).Rule,
+	}
+	if s.Plan != nil {
+		out.Plan = s.Plan.Kind + " " + s.Plan.ID
+	}
+	return out
+}
+
 // instances is what was heard of the instances of a service, and what an operator asked for. The caller holds the mutex.
 func (n *Node) instances(service string) (out []api.InstanceStatus, asked string) {
 	v, err := n.stateful.control.View(service)
@@ -146,6 +164,9 @@ func (n *Node) instances(service string) (out []api.InstanceStatus, asked string
 		heard := v.Nodes[m.Node]
 		o := heard.Report.Observation
 		i := api.InstanceStatus{Node: m.Node, Address: m.Address, Role: "unknown"}
+		if v.State != nil {
+			i.InLine, i.Counts = slices.Contains(v.State.InLine, m.Node), slices.Contains(v.State.Sync.Names, m.Node)
+		}
 		if heard.Heard && heard.Report.Observed {
 			i.Started = o.Started
 			i.Role, i.Epoch, i.Upstream, i.Streaming = string(o.Role), o.Epoch, o.Upstream, o.Streaming

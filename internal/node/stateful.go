@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -40,6 +41,7 @@ type stateful struct {
 	store   *cluster.Cluster
 	link    *peer.Link
 	control *control.Control
+	views   *control.Recorder
 	crew    *crew
 	follow  *follower
 	watched map[string]*watched // by pool; of followRoutes alone
@@ -115,8 +117,10 @@ func newStateful(n *Node, c *config.Config) (*stateful, error) {
 	if err := s.dog.Check(); err != nil {
 		return nil, fmt.Errorf("%w; it is required by the configuration of the node %s", err, s.self.Name)
 	}
+	s.views = control.NewRecorder(filepath.Join(n.options.Data, "views"), s.self.Name, n.options.Version, n.options.Log.With("component", "control"))
 	s.control = control.New(control.Options{
-		Self: s.self.Name, Store: s.store, Peers: newPeers(s.link, s.log),
+		Record: s.views.Add,
+		Self:   s.self.Name, Store: s.store, Peers: newPeers(s.link, s.log),
 		Renew: profile.LeaseRenew, Margin: profile.LeaseMargin, StoreTry: profile.StoreTry, Settles: true,
 		Append: n.events.Append, Log: n.options.Log.With("component", "control"),
 	})
@@ -212,6 +216,7 @@ func (s *stateful) Run(ctx context.Context) error {
 	g.Add("link", s.link.Run)
 	g.Add("instances", s.crew.Run)
 	g.Add("routes", s.followRoutes)
+	g.Add("views", s.views.Run)
 	g.Add("loop", s.loop)
 	g.Add("configuration", s.follow.Run)
 	return g.Run(ctx)

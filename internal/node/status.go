@@ -44,6 +44,7 @@ func (n *Node) Status(context.Context) (api.Status, error) {
 			n.tellReaders(s.Name, service.Members)
 		case s.Config.Engine != nil && n.stateful != nil:
 			service.Instances, service.Asked = n.instances(s.Name)
+			service.Agreement = n.agreement(s.Name)
 		}
 		out.Services = append(out.Services, service)
 	}

@@ -22,19 +22,22 @@ func steered(err error) error {
 		return nil
 	case errors.Is(err, control.ErrNoService):
 		return api.Errorf(api.NotFound, "%v", err)
-	case errors.Is(err, control.ErrNoRecord), errors.Is(err, control.ErrWished):
+	case errors.Is(err, control.ErrNoRecord), errors.Is(err, control.ErrWished), errors.Is(err, control.ErrImpossible):
 		return api.Errorf(api.Refused, "%v", err)
 	}
 	return err
 }
 
 // Explain implements api.Cluster.
-func (n *Node) Explain(_ context.Context, service string) (string, error) {
+func (n *Node) Explain(_ context.Context, service string) (api.Explained, error) {
 	if n.stateful == nil {
-		return "", errStateless()
+		return api.Explained{}, errStateless()
 	}
-	text, err := n.stateful.control.Explain(service)
-	return text, steered(err)
+	v, err := n.stateful.control.View(service)
+	if err != nil {
+		return api.Explained{}, steered(err)
+	}
+	return api.Explained{Text: failover.Explain(v), Explanation: failover.Examine(v)}, nil
 }
 
 // Wish implements api.Cluster.
@@ -42,7 +45,7 @@ func (n *Node) Wish(ctx context.Context, w api.Wish) error {
 	if n.stateful == nil {
 		return errStateless()
 	}
-	return steered(n.stateful.control.Wish(ctx, w.Service, failover.Wish{Kind: w.Kind, To: w.To, By: "operator on " + n.stateful.self.Name}))
+	return steered(n.stateful.control.Wish(ctx, w.Service, failover.Wish{ID: w.ID, Kind: w.Kind, To: w.To, By: "operator on " + n.stateful.self.Name}))
 }
 
 // Pause implements api.Cluster.

@@ -68,7 +68,7 @@ func TestFileSurvivesRestart(t *testing.T) {
 	if err := third.Open(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { third.file.close() })
+	t.Cleanup(func() { third.file.Close() })
 	if got := seqs(third.Since(0, 0)); got != "3 4" {
 		t.Errorf("a small log has %q", got)
 	}
@@ -111,7 +111,7 @@ func TestFileIsBounded(t *testing.T) {
 	if err := again.Open(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { again.file.close() })
+	t.Cleanup(func() { again.file.Close() })
 	if got := again.Since(0, 0); len(got) != len(numbers) {
 		t.Errorf("read back %d of %d records of both files", len(got), len(numbers))
 	}
@@ -154,7 +154,7 @@ func TestRecordsBeforeAFailureAreWrittenAfterIt(t *testing.T) {
 	if _, err := l.flush(); err != nil {
 		t.Fatal(err)
 	}
-	l.file.close()
+	l.file.Close()
 	if b, _ := os.ReadFile(path); bytes.Count(b, []byte("\n")) != 2 {
 		t.Errorf("the file has %q", b)
 	}

@@ -51,7 +51,7 @@ func NewLog(o Options) *Log {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Log{o: o, file: file{path: o.Path, max: o.MaxBytes}}
+	return &Log{o: o, file: file{Lines{Path: o.Path, Max: o.MaxBytes}}}
 }
 
 // Append numbers the record, fills in Time and Node where they are empty, and keeps it. It never blocks on a file or a

@@ -96,7 +96,7 @@ func (l *Log) Run(ctx context.Context) error {
 	if _, err := l.flush(); err != nil {
 		l.report(err)
 	}
-	return l.file.close()
+	return l.file.Close()
 }
 
 func (l *Log) report(err error) {

@@ -27,6 +27,7 @@ func Advance(v View) (State, []Note, bool) {
 	a := &advance{v: v, s: v.State.Clone(), age: v.GroupAge}
 	a.p = a.s.Plan
 	a.takeMarks()
+	a.s.noteOpened(v)
 	for a.step() {
 		a.moved = true
 	}

@@ -2,6 +2,7 @@ package failover
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -33,11 +34,14 @@ func Explain(v View) string {
 		fmt.Fprintf(&b, "  %s\n", v.describe(name))
 	}
 	fmt.Fprintf(&b, "%s\n", Decide(v))
+	for _, line := range whyNot(v) {
+		fmt.Fprintf(&b, "%s\n", line)
+	}
 	if v.State != nil && v.State.Plan != nil {
 		fmt.Fprintf(&b, "under way, run by %s: %s\n", v.State.Plan.Runner, v.State.Plan)
 	}
 	if v.State != nil && len(v.State.History) > 0 {
-		b.WriteString(v.State.History[len(v.State.History)-1].String() + "\n")
+		b.WriteString(v.completed(v.State.History[len(v.State.History)-1]).String() + "\n")
 	}
 	return b.String()
 }
@@ -90,6 +94,12 @@ func (v View) describe(name string) string {
 func (p Proof) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s: %s → %s at epoch %d, %s\n  rule: %s\n  because %s", p.Kind, p.ID, p.From, p.To, p.Epoch, p.Outcome, p.Rule, p.Evidence)
+	if len(p.Voters) > 0 {
+		fmt.Fprintf(&b, "\n  suspected by %s", strings.Join(p.Voters, " "))
+	}
+	for _, n := range slices.Sorted(maps.Keys(p.Positions)) {
+		fmt.Fprintf(&b, "\n  %s was fenced at position %d", n, p.Positions[n])
+	}
 	switch {
 	case p.Arithmetic == "":
 	case strings.Contains(p.Arithmetic, notCovered):
@@ -101,9 +111,9 @@ func (p Proof) String() string {
 	if t, ok := p.Times["last_heard"]; ok {
 		fmt.Fprintf(&b, "\n  %s was last heard %v before", p.From, began.Sub(t).Round(time.Millisecond))
 	}
-	for _, k := range []string{"hold", "await", "revoke", "fenced", "elect", "promoted", "granted"} {
+	for _, k := range []string{"hold", "await", "revoke", "fenced", "elect", "promoted", "granted", firstWrite} {
 		if t, ok := p.Times[k]; ok {
-			fmt.Fprintf(&b, "\n  %s after %v", k, t.Sub(began).Round(time.Millisecond))
+			fmt.Fprintf(&b, "\n  %s after %v", strings.ReplaceAll(k, "_", " "), t.Sub(began).Round(time.Millisecond))
 		}
 	}
 	return b.String()

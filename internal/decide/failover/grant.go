@@ -54,7 +54,16 @@ func (a *advance) grant() bool {
 		s.Failovers++
 	}
 	if w := s.Wish; w != nil && (w.Kind == WishSwitchover && p.Kind == PlanSwitchover || w.Kind == WishFailover && p.Forced) {
-		s.Wish = nil
+		asked := w.To
+		if asked == "" {
+			asked = p.Target
+		}
+		switch {
+		case asked == s.Primary || asked == "":
+			s.Answer(Fulfilled, fmt.Sprintf("%s is the primary at epoch %d", s.Primary, s.Epoch), a.v.Now)
+		default:
+			s.Answer(Failed, fmt.Sprintf("%s is the primary at epoch %d, not %s: %s", s.Primary, s.Epoch, asked, a.whyNot(asked, fenced)), a.v.Now)
+		}
 	}
 	s.Remember(proof)
 	a.notes = append(a.notes, Note{Kind: NoteGranted, Member: s.Primary,
@@ -100,4 +109,14 @@ func distinct(all []Guarantee, now Guarantee) []Guarantee {
 		}
 	}
 	return out
+}
+
+// whyNot says why another was elected than the one that was asked for.
+func (a *advance) whyNot(asked string, fenced []Candidate) string {
+	for _, c := range fenced {
+		if c.Node == asked {
+			return fmt.Sprintf("it had position %d when all were fenced: %s", c.Position, positions(fenced))
+		}
+	}
+	return "it was not fenced in time, and might have lacked acknowledged writes"
 }

@@ -3,7 +3,6 @@ package failover
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/backstay/backstay/internal/decide/plan"
 )
@@ -182,9 +181,9 @@ func (f *facts) badWish() bool {
 	case f.successor(to) != "":
 		return false
 	case to == "":
-		return f.say("no standby that may be promoted is in line and streams; in line are [%s]", strings.Join(f.s.InLine, " "))
+		return f.say("no standby can take over: %s", f.candidacies())
 	}
-	return f.say("%s is not in line, does not stream, or cannot be reached; in line are [%s]", to, strings.Join(f.s.InLine, " "))
+	return f.say("%s cannot take over: %s", to, f.candidacies())
 }
 
 // badCare finds a wish about a node's own instance that the node will not fulfil.

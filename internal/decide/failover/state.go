@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -63,6 +64,32 @@ type State struct {
 	Wish      *Wish     `json:"wish,omitempty"`
 	Plan      *Progress `json:"plan,omitempty"`
 	History   []Proof   `json:"history,omitempty"` // the newest last, bounded
+	Answers   []Answer  `json:"answers,omitempty"` // to wishes, the newest last, bounded
+}
+
+// Outcomes of wishes.
+const (
+	Fulfilled = "done"
+	Refused   = "refused" // nothing was changed
+	Failed    = "failed"  // it was tried
+)
+
+// An Answer is what became of a wish.
+type Answer struct {
+	Wish    Wish      `json:"wish"`
+	Outcome string    `json:"outcome"`
+	Text    string    `json:"text"`
+	At      time.Time `json:"at"`
+}
+
+// Answer ends the wish that is pending.
+func (s *State) Answer(outcome, text string, at time.Time) {
+	if s.Wish == nil {
+		return
+	}
+	s.Answers = append(s.Answers, Answer{Wish: *s.Wish, Outcome: outcome, Text: text, At: at})
+	s.Answers = s.Answers[max(0, len(s.Answers)-answersSize):]
+	s.Wish = nil
 }
 
 // Kinds of wishes.
@@ -155,15 +182,17 @@ type Proof struct {
 	Outcome    string               `json:"outcome"`
 }
 
-// historySize bounds State.History, beforeSize State.Before.
+// historySize bounds State.History, beforeSize State.Before, answersSize State.Answers.
 const (
 	historySize = 32
 	beforeSize  = 8
+	answersSize = 8
 )
 
 // Clone returns a copy that shares nothing that is changed in place.
 func (s State) Clone() State {
 	s.Before, s.InLine, s.Tried, s.History = slices.Clone(s.Before), slices.Clone(s.InLine), slices.Clone(s.Tried), slices.Clone(s.History)
+	s.Answers = slices.Clone(s.Answers)
 	if s.Wish != nil {
 		w := *s.Wish
 		s.Wish = &w
@@ -234,3 +263,24 @@ func join(a, b []string) []string {
 	slices.Sort(all)
 	return slices.Compact(all)
 }
+
+// noteOpened completes the proof of the last change of primary with when the new one first took writes.
+func (s *State) noteOpened(v View) {
+	if n := len(s.History); n > 0 {
+		s.History[n-1] = v.completed(s.History[n-1])
+	}
+}
+
+// completed is a proof with when the primary first took writes, once its node has said so.
+func (v View) completed(p Proof) Proof {
+	r, ok := v.heard(p.To)
+	if _, known := p.Times[firstWrite]; known || !ok || p.Times == nil || p.Outcome == "" || r.Epoch != p.Epoch || !r.Serving || r.Opened.IsZero() {
+		return p
+	}
+	p.Times = maps.Clone(p.Times)
+	p.Times[firstWrite] = r.Opened
+	return p
+}
+
+// firstWrite is the time in a proof at which the new primary was first seen to take writes.
+const firstWrite = "first_write"

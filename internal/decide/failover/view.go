@@ -108,6 +108,10 @@ type Report struct {
 	Quiet     string            `json:"quiet,omitempty"`    // the plan for which clients wait on this node, with nothing of theirs at work
 	Suspects  map[string]string `json:"suspects,omitempty"` // nodes, and why
 	Marks     []Mark            `json:"marks,omitempty"`
+	// Revision is that of the newest record it knows, as the store counts.
+	Revision int64 `json:"revision,omitempty"`
+	// Opened is when the instance was first seen to take writes as the primary of Epoch, by its node's clock.
+	Opened time.Time `json:"opened,omitzero"`
 	// Trouble is why the node's last step on its own instance failed; empty once one has not.
 	Trouble string `json:"trouble,omitempty"`
 }
@@ -140,6 +144,8 @@ type View struct {
 	Tries int `json:"tries,omitempty"`
 	// Deposed is the plan for which this process has ended the old holder's right to the lease.
 	Deposed string `json:"deposed,omitempty"`
+	// Left is for how long this node's authority as primary still lasts unless it is renewed; for people, as Serving is for rules.
+	Left time.Duration `json:"left,omitempty"`
 }
 
 // node returns what is known of a node; nothing where it is not fresh.

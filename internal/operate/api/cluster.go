@@ -7,13 +7,15 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/backstay/backstay/internal/decide/failover"
 )
 
 // Cluster is what the API steers of services with an engine and of the nodes' agreement; a System that has them implements
 // it.
 type Cluster interface {
 	// Explain says what is thought of a service, by which rule and from which facts, and what is under way.
-	Explain(ctx context.Context, service string) (string, error)
+	Explain(ctx context.Context, service string) (Explained, error)
 	// Wish asks for a change of a service with an engine; the nodes fulfil or refuse it.
 	Wish(ctx context.Context, w Wish) error
 	// Pause takes the automatic hand away from a service, or gives it back.
@@ -31,6 +33,13 @@ type Wish struct {
 	Service string `json:"service" doc:"Its name"`
 	Kind    string `json:"kind" enum:"switchover,failover,reinit,restart" doc:"switchover moves the primary without loss; failover promotes what is left, although acknowledged writes may be lost; reinit copies a member's data anew; restart starts an instance again, a primary's once another has taken over where one can"`
 	To      string `json:"to,omitempty" doc:"The node that is meant; the best standby where empty"`
+	ID      string `json:"id,omitempty" doc:"By which its answer is found among the explanation's answers; made where empty"`
+}
+
+// Explained is what is thought of a service, for people and for programs.
+type Explained struct {
+	Text        string               `json:"text" doc:"For people"`
+	Explanation failover.Explanation `json:"explanation" doc:"For programs; durations are in nanoseconds"`
 }
 
 // Access is how to connect to a service with an engine as its superuser.
@@ -79,9 +88,9 @@ type (
 // cluster puts the operations of c on the API.
 func (s *Server) cluster(a huma.API, c Cluster) {
 	huma.Register(a, operation("explain", http.MethodGet, "/v1/explain", "What is thought of a service, by which rule and from which facts"),
-		func(ctx context.Context, in *ofService) (*reply[text], error) {
-			t, err := c.Explain(ctx, in.Service)
-			return answer(text{t}, err)
+		func(ctx context.Context, in *ofService) (*reply[Explained], error) {
+			e, err := c.Explain(ctx, in.Service)
+			return answer(e, err)
 		})
 	huma.Register(a, operation("wish", http.MethodPost, "/v1/wish", "Ask for a switchover, a failover, or a member's data to be copied anew"),
 		func(ctx context.Context, in *wishing) (*struct{}, error) { return nil, problemOf(c.Wish(ctx, in.Body)) })
@@ -116,10 +125,8 @@ func (s *Server) cluster(a huma.API, c Cluster) {
 var _ Cluster = (*Client)(nil)
 
 // Explain implements Cluster.
-func (c *Client) Explain(ctx context.Context, service string) (string, error) {
-	var t text
-	err := c.call(ctx, http.MethodGet, "/v1/explain?service="+url.QueryEscape(service), nil, &t)
-	return t.Text, err
+func (c *Client) Explain(ctx context.Context, service string) (e Explained, err error) {
+	return e, c.call(ctx, http.MethodGet, "/v1/explain?service="+url.QueryEscape(service), nil, &e)
 }
 
 // Wish implements Cluster.

@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"reflect"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/backstay/backstay/internal/base/event"
+	"github.com/backstay/backstay/internal/decide/failover"
 )
 
 // reply and named are what huma wants its inputs and outputs to look like.
@@ -38,6 +40,7 @@ func (s *Server) operations(mux *http.ServeMux) {
 	cfg := huma.DefaultConfig("Backstay", s.o.Version)
 	cfg.Info.Description = "The admin API of one Backstay node, on its unix socket."
 	cfg.DocsPath, cfg.SchemasPath, cfg.CreateHooks = "", "", nil // no page that loads scripts, no $schema in answers
+	cfg.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
 	a := humago.New(mux, cfg)
 
 	huma.Register(a, operation("status", http.MethodGet, "/v1/status", "The picture of the node at this moment"),
@@ -103,6 +106,18 @@ func (s *Server) events(a huma.API) {
 			}
 		}}, nil
 	})
+}
+
+// schemaName is what a type is called: those of the rules are told from the API's own.
+func schemaName(t reflect.Type, hint string) string {
+	name := huma.DefaultSchemaNamer(t, hint)
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
+	if t.PkgPath() == reflect.TypeFor[failover.View]().PkgPath() {
+		return "Failover" + name
+	}
+	return name
 }
 
 func operation(id, method, path, summary string) huma.Operation {

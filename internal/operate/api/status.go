@@ -77,8 +77,24 @@ type ServiceStatus struct {
 	Shed     *ShedStatus    `json:"shed,omitempty" doc:"Which requests are refused under overload; left out where none ever are"`
 	Members  []MemberStatus `json:"members" doc:"Who does the work"`
 	Asked    string         `json:"asked,omitempty" doc:"What an operator asked for and is not done yet, such as restart par-2"`
+	// Agreement is of a service with an engine.
+	Agreement *AgreementStatus `json:"agreement,omitempty" doc:"What the nodes have agreed on about a service with an engine"`
 	// Instances are of a service with an engine.
 	Instances []InstanceStatus `json:"instances,omitempty" doc:"Where a service with an engine runs, as this node has heard"`
+}
+
+// AgreementStatus is what the nodes have agreed on about a service with an engine, as far as this node knows.
+type AgreementStatus struct {
+	Primary    string  `json:"primary,omitempty" doc:"Who is primary; left out while there is none"`
+	Epoch      uint64  `json:"epoch" doc:"The fencing token in force"`
+	Protection string  `json:"protection" doc:"What is asked for"`
+	Writes     string  `json:"writes" doc:"What an acknowledged write has waited for"`
+	Downgraded bool    `json:"downgraded" doc:"Whether it was agreed to go on without standbys for now"`
+	Paused     bool    `json:"paused" doc:"Whether an operator took the automatic hand away"`
+	Plan       string  `json:"plan,omitempty" doc:"What is under way"`
+	LeaseLeft  float64 `json:"lease_left_seconds,omitempty" doc:"On the primary's node: for how long its authority lasts unless it is renewed"`
+	HoldDown   float64 `json:"hold_down_seconds,omitempty" doc:"For how long the next failover needs better reasons"`
+	Decision   string  `json:"decision" doc:"The rule that decides now"`
 }
 
 // InstanceStatus is what a node runs of a service with an engine.
@@ -88,6 +104,8 @@ type InstanceStatus struct {
 	Role           string    `json:"role" enum:"primary,standby,none,unknown" doc:"What it is: unknown where its node is not heard, none where it does not run"`
 	Started        time.Time `json:"started,omitzero" doc:"When it was started, by its node's clock; left out where it does not run, or its engine cannot tell"`
 	Epoch          uint64    `json:"epoch" doc:"The newest epoch that it holds"`
+	InLine         bool      `json:"in_line" doc:"Whether its data is a beginning of the primary's, so that it may take over"`
+	Counts         bool      `json:"counts" doc:"Whether it counts for acknowledging writes"`
 	Upstream       string    `json:"upstream,omitempty" doc:"The node it follows"`
 	Streaming      bool      `json:"streaming" doc:"Whether it receives from there"`
 	Lag            *float64  `json:"lag_seconds,omitempty" doc:"For how long the primary may have had something that it has not applied; left out where that is not known"`

@@ -4,13 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"github.com/backstay/backstay/internal/operate/api"
 )
 
 // clusterCommands make a cluster and let nodes join it.
@@ -150,22 +147,9 @@ func (a *app) nodesCommand() *cobra.Command {
 
 // statefulCommands steer services with an engine.
 func (a *app) statefulCommands() []*cobra.Command {
-	explain := &cobra.Command{
-		Use:   "explain SERVICE",
-		Short: "Say what is thought of a service, by which rule and from which facts",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, cancel := short(cmd.Context())
-			defer cancel()
-			text, err := a.client().Explain(ctx, args[0])
-			if err == nil {
-				a.printf("%s\n", strings.TrimRight(text, "\n"))
-			}
-			return err
-		},
-	}
 	commands := []*cobra.Command{
-		explain,
+		a.explainCommand(),
+		a.replayCommand(),
 		a.wishCommand("switchover SERVICE", "switchover", "Move the primary of a service without losing a write", false),
 		a.wishCommand("failover SERVICE", "failover", "Promote what is left of a service, although acknowledged writes may be lost", true),
 		a.reinitCommand(),
@@ -176,57 +160,6 @@ func (a *app) statefulCommands() []*cobra.Command {
 		commands = append(commands, a.guardCommand())
 	}
 	return commands
-}
-
-func (a *app) wishCommand(use, kind, what string, force bool) *cobra.Command {
-	var to string
-	var sure bool
-	c := &cobra.Command{
-		Use: use, Short: what, Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if force && !sure {
-				return usagef(cmd, "acknowledged writes may be lost: say --force if that is meant. `backstay explain %s` says what is missing", args[0])
-			}
-			ctx, cancel := short(cmd.Context())
-			defer cancel()
-			if err := a.client().Wish(ctx, api.Wish{Service: args[0], Kind: kind, To: to}); err != nil {
-				return err
-			}
-			a.printf("%s of %s is asked for; `backstay explain %s` says how it goes\n", kind, args[0], args[0])
-			return nil
-		},
-	}
-	c.Flags().StringVar(&to, "to", "", "`node` that becomes the primary (default the best standby)")
-	if force {
-		c.Flags().BoolVar(&sure, "force", false, "accept that acknowledged writes may be lost")
-	}
-	return c
-}
-
-func (a *app) reinitCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "reinit SERVICE NODE", Short: "Throw a standby's data away and copy it anew", Args: cobra.ExactArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, cancel := short(cmd.Context())
-			defer cancel()
-			if err := a.client().Wish(ctx, api.Wish{Service: args[0], Kind: "reinit", To: args[1]}); err != nil {
-				return err
-			}
-			a.printf("%s of %s is copied anew\n", args[0], args[1])
-			return nil
-		},
-	}
-}
-
-func (a *app) pauseCommand(use, what string, paused bool) *cobra.Command {
-	return &cobra.Command{
-		Use: use, Short: what, Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, cancel := short(cmd.Context())
-			defer cancel()
-			return a.client().Pause(ctx, args[0], paused)
-		},
-	}
 }
 
 // GuardOptions are what a guard process is told.

@@ -141,11 +141,13 @@ func picture() api.Status {
 				{Name: "d", Address: "10.0.0.14:8080", State: api.MemberEjected, Since: now.Add(-5 * time.Second), Evidence: "5 failures in a row", Latency: 1.5},
 				{Name: "e", Address: "unix:/run/e.sock", State: api.MemberDraining, Since: now, InFlight: 1},
 			}},
-			{Name: "pg", State: api.ServiceDown, Policy: "round_robin", Held: 7, Breaker: "open", Members: []api.MemberStatus{}, Instances: []api.InstanceStatus{
+			{Name: "pg", State: api.ServiceDown, Policy: "round_robin", Held: 7, Breaker: "open", Members: []api.MemberStatus{}, Agreement: &api.AgreementStatus{
+				Primary: "par-1", Epoch: 7, Protection: "max-availability", Downgraded: true, Paused: true, Plan: "sync K2", LeaseLeft: 3.12, HoldDown: 21, Decision: "paused by an operator",
+			}, Instances: []api.InstanceStatus{
 				{Node: "par-1", Address: "10.0.0.1:5433", Role: "none", Epoch: 7, Problem: "PostgreSQL ended: exit status 1"},
-				{Node: "par-2", Address: "10.0.0.2:5433", Role: "standby", Epoch: 7, Upstream: "par-1", Streaming: true, Lag: &lag, LagBytes: 4096,
+				{Node: "par-2", Address: "10.0.0.2:5433", Role: "standby", Epoch: 7, InLine: true, Counts: true, Upstream: "par-1", Streaming: true, Lag: &lag, LagBytes: 4096,
 					PendingRestart: []string{"max_connections", "shared_buffers"}},
-				{Node: "par-3", Address: "10.0.0.3:5433", Role: "standby", Epoch: 7, Upstream: "par-1"},
+				{Node: "par-3", Address: "10.0.0.3:5433", Role: "standby", Epoch: 7, InLine: true, Upstream: "par-1"},
 				{Node: "par-4", Address: "10.0.0.4:5433", Role: "unknown"},
 			}},
 		},

@@ -103,7 +103,7 @@ func (s style) service(svc api.ServiceStatus, now time.Time) string {
 	}
 	head := fmt.Sprintf("service %s: %s, %s\n", s.paint(bold, svc.Name),
 		s.paint(serviceColour(svc.State), string(svc.State)), strings.Join(facts, ", "))
-	head += s.instances(svc.Instances)
+	head += s.agreement(svc.Agreement) + s.instances(svc.Instances)
 	if len(svc.Members) == 0 {
 		return head + "  no members\n"
 	}
@@ -116,6 +116,36 @@ func (s style) service(svc api.ServiceStatus, now time.Time) string {
 	}, rows)) + "\n"
 }
 
+// agreement writes what the nodes have agreed on about a service with an engine.
+func (s style) agreement(a *api.AgreementStatus) string {
+	if a == nil {
+		return ""
+	}
+	primary := s.paint(red, "no primary")
+	if a.Primary != "" {
+		primary = "primary " + s.paint(bold, a.Primary)
+	}
+	facts := []string{primary, fmt.Sprint("epoch ", a.Epoch)}
+	if a.LeaseLeft > 0 {
+		facts = append(facts, "authority for another "+brief(time.Duration(a.LeaseLeft*float64(time.Second))))
+	}
+	if a.Downgraded {
+		facts = append(facts, s.paint(red, a.Protection+", downgraded: writes wait for no standby"))
+	} else {
+		facts = append(facts, a.Protection+": "+a.Writes)
+	}
+	if a.HoldDown > 0 {
+		facts = append(facts, "hold-down for another "+brief(time.Duration(a.HoldDown*float64(time.Second))))
+	}
+	if a.Paused {
+		facts = append(facts, s.paint(yellow, "paused"))
+	}
+	if a.Plan != "" {
+		facts = append(facts, s.paint(yellow, a.Plan+" under way"))
+	}
+	return "  " + strings.Join(facts, ", ") + "\n  " + s.paint(dim, a.Decision) + "\n"
+}
+
 // instances writes what a service with an engine runs where.
 func (s style) instances(all []api.InstanceStatus) string {
 	if len(all) == 0 {
@@ -123,7 +153,13 @@ func (s style) instances(all []api.InstanceStatus) string {
 	}
 	rows := make([][]field, 0, len(all))
 	for _, i := range all {
-		lag, follows, notes := "-", "-", i.Problem
+		lag, follows, line, notes := "-", "-", "-", i.Problem
+		switch {
+		case i.Counts:
+			line = "in line, counts"
+		case i.InLine:
+			line = "in line"
+		}
 		if i.Lag != nil {
 			lag = fmt.Sprintf("%s, %d B", brief(time.Duration(*i.Lag*float64(time.Second)).Truncate(time.Millisecond)), i.LagBytes)
 		}
@@ -137,11 +173,11 @@ func (s style) instances(all []api.InstanceStatus) string {
 		}
 		rows = append(rows, []field{
 			{i.Node + " (" + i.Address + ")", plain}, {i.Role, roleColour(i.Role)}, {strconv.FormatUint(i.Epoch, 10), plain},
-			{follows, plain}, {lag, plain}, {strings.ReplaceAll(notes, "\n", " "), dim},
+			{line, plain}, {follows, plain}, {lag, plain}, {strings.ReplaceAll(notes, "\n", " "), dim},
 		})
 	}
 	return indent(s.table([]column{
-		{"INSTANCE", false}, {"ROLE", false}, {"EPOCH", true}, {"FOLLOWS", false}, {"LAG", true}, {"NOTES", false},
+		{"INSTANCE", false}, {"ROLE", false}, {"EPOCH", true}, {"LINE", false}, {"FOLLOWS", false}, {"LAG", true}, {"NOTES", false},
 	}, rows)) + "\n"
 }
 

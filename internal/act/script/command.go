@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -93,7 +94,7 @@ func (e *Engine) reap() error {
 			e.tell.Record(act.EventForced, fmt.Sprintf("a command that a node process was at on %s when it was killed was ended", e.o.Node), fmt.Sprintf("process %d", pid), nil)
 			daemon.Reap(context.Background(), []daemon.Process{p})
 		}
-		if err := os.Remove(filepath.Join(e.commandsDir(), f.Name())); err != nil {
+		if err := os.Remove(filepath.Join(e.commandsDir(), f.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

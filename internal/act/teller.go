@@ -21,6 +21,9 @@ const (
 	EventRewound  = "instance.rewound"
 	EventRescued  = "instance.rescued"
 	EventForced   = "instance.forced" // a stop needed force
+
+	EventPruned     = "instance.rescue_pruned" // what was put aside long ago was removed
+	EventRescueFull = "instance.rescue_full"   // more is put aside than wanted, and too young to be removed
 )
 
 // A Teller tells of one instance: records for people, and to the loop that a look is worth it.

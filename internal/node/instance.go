@@ -11,6 +11,7 @@ import (
 	"github.com/backstay/backstay/internal/act/ledger"
 	"github.com/backstay/backstay/internal/act/postgres"
 	"github.com/backstay/backstay/internal/act/redis"
+	"github.com/backstay/backstay/internal/act/rescue"
 	"github.com/backstay/backstay/internal/act/script"
 	"github.com/backstay/backstay/internal/base/config"
 	"github.com/backstay/backstay/internal/base/event"
@@ -90,12 +91,13 @@ func (s *stateful) postgres(at place, p *config.Postgres) *instance {
 	tls := s.instanceTLS(i, name, p.TLS)
 	e := postgres.New(postgres.Options{
 		Node: s.self.Name, Service: name, DataDir: at.data, DataPath: p.Adopt, BinDir: p.Programs, OSUser: p.User,
-		Listen: s.self.Address, Port: p.Port, Peers: at.peers, Parameters: p.Parameters, HBA: p.HBA, Passwords: passwords, TLS: tls,
+		Listen: s.self.Address, Port: p.Port, Peers: at.peers, Parameters: p.Parameters, HBA: p.HBA, Passwords: passwords, TLS: tls, Rescue: limits(p.Rescue),
 		PeerPosition: func(node string) (uint64, bool) { return s.position(name, node) },
 		Log:          n.options.Log.With("component", "postgres", "service", name), Append: n.append,
 	})
 	i.engine, i.guard, i.data = e, s.holder(name, nil, "--lock", ledger.LockIn(at.data), "--data-dir", e.DataPath()), e.DataPath()
 	i.configure = func(c *config.Engine, peers map[string]string) error {
+		e.SetRescue(limits(c.Postgres.Rescue))
 		return e.Configure(peers, c.Postgres.Parameters, c.Postgres.HBA)
 	}
 	return i
@@ -112,13 +114,21 @@ func (s *stateful) redis(at place, r *config.Redis) *instance {
 	e := redis.New(redis.Options{
 		Node: s.self.Name, Service: name, DataDir: at.data, Program: r.Program, User: r.User,
 		Listen: s.self.Address, Port: r.Port, Peers: at.peers, Password: password, Fsync: r.Fsync,
-		MinStandbys: r.MinStandbys, MaxSilence: time.Duration(r.MaxSilence), Parameters: r.Parameters,
+		MinStandbys: r.MinStandbys, MaxSilence: time.Duration(r.MaxSilence), Parameters: r.Parameters, Rescue: limits(r.Rescue),
 		PeerPosition: func(node string) (uint64, bool) { return s.position(name, node) },
 		Log:          n.options.Log.With("component", "redis", "service", name), Append: n.append,
 	})
 	i.engine, i.guard, i.data = e, s.holder(name, nil, "--lock", ledger.LockIn(at.data), "--data-dir", e.DataPath()), e.DataPath()
-	i.configure = func(_ *config.Engine, peers map[string]string) error { e.SetPeers(peers); return nil }
+	i.configure = func(c *config.Engine, peers map[string]string) error {
+		e.SetRescue(limits(c.Redis.Rescue))
+		e.SetPeers(peers)
+		return nil
+	}
 	return i
+}
+
+func limits(r config.Rescue) rescue.Limits {
+	return rescue.Limits{Keep: time.Duration(r.Keep), Age: time.Duration(r.Age), Count: r.Count, Size: int64(r.Size)}
 }
 
 func (s *stateful) script(at place, c *config.Script) *instance {

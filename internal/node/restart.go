@@ -111,11 +111,11 @@ func whole(e *config.Engine) *config.Config {
 	switch {
 	case e.Postgres != nil:
 		p := *e.Postgres
-		p.Nodes, p.NoFailover, p.Protection, p.Quorum, p.HoldDown, p.MaxLag, p.Parameters, p.HBA = nil, nil, "", 0, 0, 0, nil, nil
+		p.Nodes, p.NoFailover, p.Protection, p.Quorum, p.HoldDown, p.MaxLag, p.Parameters, p.HBA, p.Rescue = nil, nil, "", 0, 0, 0, nil, nil, config.Rescue{}
 		c.Postgres = &p
 	case e.Redis != nil:
 		r := *e.Redis
-		r.Nodes, r.NoFailover, r.Protection, r.HoldDown, r.MaxLag = nil, nil, "", 0, 0
+		r.Nodes, r.NoFailover, r.Protection, r.HoldDown, r.MaxLag, r.Rescue = nil, nil, "", 0, 0, config.Rescue{}
 		c.Redis = &r
 	case e.Script != nil:
 		p := *e.Script

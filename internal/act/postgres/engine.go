@@ -22,6 +22,7 @@ import (
 	"github.com/backstay/backstay/internal/act/account"
 	"github.com/backstay/backstay/internal/act/daemon"
 	"github.com/backstay/backstay/internal/act/ledger"
+	"github.com/backstay/backstay/internal/act/rescue"
 	"github.com/backstay/backstay/internal/decide/plan"
 )
 
@@ -32,6 +33,7 @@ type Engine struct {
 	ledger  *ledger.Ledger
 	sup     *daemon.Supervisor
 	tell    *act.Teller
+	aside   *rescue.Keeper
 	fresh   chan struct{} // a promotion wants its follow-up
 	prepare sync.Mutex    // of the folders and the account, once
 
@@ -74,6 +76,7 @@ func New(o Options) *Engine {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	e := &Engine{o: o, log: o.Log, fresh: make(chan struct{}, 1), tell: act.NewTeller(o.Service, o.Node, o.Append, o.Log)}
+	e.aside = rescue.New(o.DataDir, e.tell, o.Rescue)
 	e.sup = daemon.New(daemon.Options{
 		Name: "PostgreSQL", Node: o.Node, Dir: o.DataPath, Log: e.logPath(), Hard: syscall.SIGQUIT, Weighty: lastWords, Teller: e.tell, Ours: e.ours,
 		Begun: e.begun, Ended: e.ended,

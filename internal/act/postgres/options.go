@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/backstay/backstay/internal/act/rescue"
 	"github.com/backstay/backstay/internal/base/event"
 )
 
@@ -32,6 +33,8 @@ type Options struct {
 	Superuser string
 	// Passwords are files (mode 0600) that hold one password each.
 	Passwords Passwords
+	// Rescue bounds what is put aside before it is given up.
+	Rescue rescue.Limits
 	// TLS is how members and clients are encrypted; nil for not at all.
 	TLS *TLS
 	// PeerPosition tells how far a peer is, so that a standby keeps no more WAL for it than it needs; may be nil.

@@ -43,8 +43,8 @@ func (e *Engine) rescue(ctx context.Context, upstream string, from uint64) error
 	if err != nil {
 		return err
 	}
-	dir := filepath.Join(e.rescueDir(), time.Now().UTC().Format("20060102T150405.000Z"))
-	for _, d := range []string{e.rescueDir(), dir, filepath.Join(dir, "pg_wal")} {
+	dir := e.aside.At(time.Now())
+	for _, d := range []string{e.aside.Dir(), dir, filepath.Join(dir, "pg_wal")} {
 		if err := e.acc.Directory(d); err != nil {
 			return err
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"syscall"
 	"time"
@@ -238,8 +237,4 @@ func (e *Engine) upstreamNames(ctx context.Context, upstream string, files map[r
 		_ = c.Close(ctx)
 	}
 	return names
-}
-
-func (e *Engine) rescueDir() string {
-	return strings.TrimSuffix(e.o.DataDir, string(os.PathSeparator)) + "/rescue"
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/backstay/backstay/internal/act/rescue"
 	"github.com/backstay/backstay/internal/decide/plan"
 )
 
@@ -33,6 +34,9 @@ func (e *Engine) keeping(ctx context.Context) {
 		}
 		if err := errors.Join(e.ledger.Replenish(), e.keepSlots(ctx)); err != nil {
 			e.log.Debug("slots", "error", err)
+		}
+		if err := e.aside.Tend(time.Now()); err != nil {
+			e.log.Warn("what was put aside is not bounded", "error", err)
 		}
 		made = e.keepRoles(ctx, made)
 		files = e.keepFiles(ctx, files)
@@ -144,6 +148,9 @@ func (e *Engine) advance(ctx context.Context, c *pgx.Conn, node string, s slot) 
 	}
 	return nil
 }
+
+// SetRescue changes the bounds of what is put aside.
+func (e *Engine) SetRescue(l rescue.Limits) { e.aside.Limit(l) }
 
 // Configure changes what may change while the engine lives: the peers, the user's parameters and lines of pg_hba.conf.
 // A running instance reads them at once; what needs a restart waits for a Restart step.

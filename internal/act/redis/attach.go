@@ -122,7 +122,7 @@ func (e *Engine) tend() {
 // rescue puts the data's files aside as they are: as links, which cost nothing until the files are replaced.
 func (e *Engine) rescue(why string) error {
 	began := time.Now()
-	dir := filepath.Join(e.o.DataDir, "rescue", began.UTC().Format("20060102T150405.000Z"))
+	dir := e.aside.At(began)
 	if err := os.MkdirAll(filepath.Join(dir, "appendonlydir"), 0o700); err != nil {
 		return fmt.Errorf("put the data aside: %w", err)
 	}
@@ -149,8 +149,8 @@ func (e *Engine) rescue(why string) error {
 		from = e.seen.originText
 	}
 	e.mu.Unlock()
-	text := fmt.Sprintf("The data of %s on %s, put aside at %s because %s.\nPosition: %d. Origin: %s\n\nTo look at it, copy this folder and run in the copy:\n  redis-server --port 7777 --appendonly yes --dir .\nRedis writes to what it is started on. Backstay never removes this folder.\n",
-		e.o.Service, e.o.Node, began.UTC().Format(time.RFC3339), why, at, from)
+	text := fmt.Sprintf("The data of %s on %s, put aside at %s because %s.\nPosition: %d. Origin: %s\n\nTo look at it, copy this folder and run in the copy:\n  redis-server --port 7777 --appendonly yes --dir .\nRedis writes to what it is started on. Backstay keeps this folder for at least %v.\n",
+		e.o.Service, e.o.Node, began.UTC().Format(time.RFC3339), why, at, from, e.aside.Least())
 	if err := (account.Account{}).Write(filepath.Join(dir, "SUMMARY.txt"), []byte(text), 0o600); err != nil {
 		return fmt.Errorf("put the data aside: %w", err)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/backstay/backstay/internal/act/account"
 	"github.com/backstay/backstay/internal/act/daemon"
 	"github.com/backstay/backstay/internal/act/ledger"
+	"github.com/backstay/backstay/internal/act/rescue"
 	"github.com/backstay/backstay/internal/decide/plan"
 )
 
@@ -27,6 +28,7 @@ type Engine struct {
 	ledger  *ledger.Ledger
 	sup     *daemon.Supervisor
 	tell    *act.Teller
+	aside   *rescue.Keeper
 	prepare sync.Mutex // of the folders and the account, once
 	peers   atomic.Pointer[map[string]string]
 
@@ -53,6 +55,7 @@ func New(o Options) *Engine {
 	e.log = e.o.Log
 	e.SetPeers(o.Peers)
 	e.tell = act.NewTeller(o.Service, o.Node, o.Append, e.log)
+	e.aside = rescue.New(o.DataDir, e.tell, o.Rescue)
 	e.sup = daemon.New(daemon.Options{
 		Name: "Redis", Node: o.Node, Dir: e.DataPath(), Log: e.logPath(), Hard: syscall.SIGKILL, Weighty: lastWords, Teller: e.tell, Ours: ours,
 		Begun: e.begun, Ended: e.ended,
@@ -132,6 +135,9 @@ func (e *Engine) SetPeers(peers map[string]string) {
 	peers = maps.Clone(peers)
 	e.peers.Store(&peers)
 }
+
+// SetRescue changes the bounds of what is put aside.
+func (e *Engine) SetRescue(l rescue.Limits) { e.aside.Limit(l) }
 
 // peer returns where a node's instance listens.
 func (e *Engine) peer(node string) (string, error) {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/backstay/backstay/internal/act/rescue"
 	"github.com/backstay/backstay/internal/base/event"
 )
 
@@ -34,6 +35,8 @@ type Options struct {
 	MaxSilence  time.Duration
 	// Parameters are lines of redis.conf, on top of the safe defaults; see CheckParameters.
 	Parameters map[string]string
+	// Rescue bounds what is put aside before it is given up.
+	Rescue rescue.Limits
 	// PeerPosition tells how far a peer says it is: standbys tell their primary only once a second. May be nil.
 	PeerPosition func(node string) (uint64, bool) `json:"-"`
 	// StopTimeout bounds a fast stop before it becomes a hard one, 10 s where 0; HandoverTimeout how long a primary that

@@ -90,6 +90,9 @@ func (e *Engine) watching(ctx context.Context) {
 		case <-tick.C:
 		}
 		if n%1200 == 0 {
+			if err := e.aside.Tend(time.Now()); err != nil {
+				e.log.Warn("what was put aside is not bounded", "error", err)
+			}
 			_ = daemon.Rotate(e.logPath(), 64<<20) // a log that cannot be shortened is still a log
 		}
 		if !e.running() {

@@ -68,6 +68,8 @@ type Postgres struct {
 	HoldDown Duration `yaml:"hold_down" default:"30s"`
 	// MaxLag is how far a standby may be behind to count for acknowledgement, or to be chosen where writes are not waited for.
 	MaxLag Size `yaml:"max_lag" default:"16MiB" min:"1KiB"`
+	// Rescue bounds what is put aside below data before it is given up.
+	Rescue Rescue `yaml:"rescue"`
 }
 
 // PostgresTLS is the certificate of an instance. Where no files are given the cluster's own authority issues it, good for the addresses of all nodes, and renews it.
@@ -92,6 +94,18 @@ type PostgresPasswords struct {
 	Replication string `yaml:"replication"`
 	// Rewind is that of the role by which a former primary compares its data with the new one's.
 	Rewind string `yaml:"rewind"`
+}
+
+// Rescue bounds what an engine puts aside before it gives it up, such as what a former primary alone had written.
+type Rescue struct {
+	// Keep is for how long nothing is removed, whatever the other bounds say: it may be the only copy.
+	Keep Duration `yaml:"keep" default:"7d" min:"1h"`
+	// Age is after how long it is removed.
+	Age Duration `yaml:"age" default:"90d" min:"1h"`
+	// Count is how many are kept; of more the oldest are removed.
+	Count int `yaml:"count" default:"20" min:"1"`
+	// Size is how much room all of them may take; of more the oldest are removed.
+	Size Size `yaml:"size" default:"20GiB" min:"1MiB"`
 }
 
 // Redis runs Redis on some of the nodes, one of them the primary. Its replication is asynchronous: what was acknowledged a moment before a primary died may be lost, and nothing that Backstay does can change that.
@@ -124,6 +138,8 @@ type Redis struct {
 	HoldDown Duration `yaml:"hold_down" default:"30s"`
 	// MaxLag is how far a standby may be behind to be chosen.
 	MaxLag Size `yaml:"max_lag" default:"16MiB" min:"1KiB"`
+	// Rescue bounds what is put aside below data before it is given up.
+	Rescue Rescue `yaml:"rescue"`
 }
 
 // Script runs commands to observe and change the instances of a service on some of the nodes, one of them the primary. Commands are programs with arguments, run without a shell as the node's user. They are told what it is about by BACKSTAY_SERVICE, BACKSTAY_NODE, BACKSTAY_EPOCH, BACKSTAY_STEP, BACKSTAY_UPSTREAM, BACKSTAY_UPSTREAM_ADDRESS and BACKSTAY_MODE, may be run again for the same step, and succeed by exit status 0; the last lines that they print are the reason of a failure.

@@ -61,6 +61,7 @@ func (v *validator) engine(s *Service, p path) {
 	}
 	if g := s.Engine.Postgres; g != nil {
 		v.postgres(g, p)
+		v.atMost(p.key("rescue"), "keep", g.Rescue.Keep, "age", g.Rescue.Age)
 	}
 	if r := s.Engine.Redis; r != nil {
 		v.redis(r, p)
@@ -147,6 +148,7 @@ var redisReserved = []string{
 func RedisReserves(name string) bool { return slices.Contains(redisReserved, strings.ToLower(name)) }
 
 func (v *validator) redis(r *Redis, p path) {
+	v.atMost(p.key("rescue"), "keep", r.Rescue.Keep, "age", r.Rescue.Age)
 	if r.MinStandbys > len(r.Nodes)-1 && r.MinStandbys > 0 {
 		v.problem(p.key("min_standbys"), fmt.Sprintf("%d standbys cannot be heard: there are %d", r.MinStandbys, len(r.Nodes)-1), "make it smaller, or add nodes")
 	}

@@ -134,6 +134,9 @@ const reserveSize = 256 << 10
 
 func (l *Ledger) reserve() string { return l.o.Path + ".reserve" }
 
+// Yield gives the reserve up, for what a fence has to write; it says whether there was one.
+func (l *Ledger) Yield() bool { return os.Remove(l.reserve()) == nil }
+
 // Replenish makes the file that is given up where there is no room for the facts.
 func (l *Ledger) Replenish() error {
 	if info, err := os.Stat(l.reserve()); err == nil && info.Size() == reserveSize {
@@ -168,7 +171,7 @@ func (l *Ledger) Update(change func(*State)) error {
 	}
 	text = append(text, '\n')
 	err = account.Account{}.Write(l.o.Path, text, 0o600)
-	if errors.Is(err, syscall.ENOSPC) && os.Remove(l.reserve()) == nil {
+	if errors.Is(err, syscall.ENOSPC) && l.Yield() {
 		err = account.Account{}.Write(l.o.Path, text, 0o600)
 	}
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/backstay/backstay/internal/act/ledger"
 )
@@ -95,7 +96,11 @@ func (e *Engine) configure() error {
 		if old, err := os.ReadFile(e.conf(f.name)); err == nil && string(old) == f.text {
 			continue
 		}
-		if err := acc.Write(e.conf(f.name), []byte(f.text), f.mode); err != nil {
+		err := acc.Write(e.conf(f.name), []byte(f.text), f.mode)
+		if errors.Is(err, syscall.ENOSPC) && e.ledger.Yield() {
+			err = acc.Write(e.conf(f.name), []byte(f.text), f.mode)
+		}
+		if err != nil {
 			return fmt.Errorf("write %s: %w", f.name, err)
 		}
 	}
@@ -113,6 +118,7 @@ func (e *Engine) mainConf() string {
 // parameters is backstay.conf: safe defaults, the user's, and what only Backstay sets.
 func (e *Engine) parameters(o Options, st ledger.State) string {
 	set := maps.Clone(defaults)
+	e.fit(set)
 	for name, v := range o.Parameters {
 		set[strings.ToLower(name)] = v
 	}
@@ -148,6 +154,23 @@ func (e *Engine) parameters(o Options, st ledger.State) string {
 	}
 	return b.String()
 }
+
+// fit lowers what a primary keeps for standbys that are away to a part of its disk: nobody who is away may fill it. Whose
+// WAL is gone by then is copied anew.
+func (e *Engine) fit(set map[string]string) {
+	disk, err := diskOf(e.data("pg_wal"), e.o.DataPath, e.o.DataDir)
+	if err != nil {
+		return
+	}
+	for name, part := range map[string]uint64{"max_slot_wal_keep_size": disk.size / 4, "wal_keep_size": disk.size / 8} {
+		if most := max(64, part>>20); most < kept[name] {
+			set[name] = strconv.FormatUint(most, 10) + "MB"
+		}
+	}
+}
+
+// kept are the defaults of fit, in MB.
+var kept = map[string]uint64{"max_slot_wal_keep_size": 8 << 10, "wal_keep_size": 256}
 
 // raise lifts what a standby needs at least to what its primary had when it last wrote that down.
 func (e *Engine) raise(set map[string]string) {

@@ -40,8 +40,9 @@ type Engine struct {
 	mu      sync.Mutex
 	acc     account.Account
 	bin     string
-	settled bool   // init has run
-	life    int    // grows with each start
+	settled bool // init has run
+	life    int  // grows with each start
+	endedAt time.Time
 	floor   uint64 // how far the files go from which the next life begins
 	seen    facts
 	probe   probe

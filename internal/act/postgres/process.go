@@ -72,6 +72,9 @@ func (e *Engine) begun() {
 // ended is told that the postmaster is gone.
 func (e *Engine) ended() {
 	e.forget()
+	e.mu.Lock()
+	e.endedAt = time.Now()
+	e.mu.Unlock()
 	e.look.close()
 }
 
@@ -124,7 +127,7 @@ func (e *Engine) launch() error {
 	if e.state().Copying {
 		return ledger.ErrCopying
 	}
-	if err := errors.Join(e.configure(), e.scrub()); err != nil {
+	if err := errors.Join(e.wantsRoom(), e.configure(), e.scrub()); err != nil {
 		return err
 	}
 	position, timeline := e.recoverable()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -189,14 +188,11 @@ func (e *Engine) recoverCleanly(ctx context.Context, upstream string) error {
 
 // checkRoom refuses what would end in the middle: a rewind that is interrupted leaves data that must be cloned.
 func (e *Engine) checkRoom() error {
-	var fs syscall.Statfs_t
-	if err := syscall.Statfs(e.o.DataPath, &fs); err != nil {
-		return err
+	d, err := diskOf(e.o.DataPath)
+	if err == nil && d.free < 64<<20 {
+		err = fmt.Errorf("only %d MiB are free on the disk of %s: make room", d.free>>20, e.o.DataPath)
 	}
-	if free := fs.Bavail * uint64(fs.Bsize); free < 64<<20 {
-		return fmt.Errorf("only %d MiB are free on the disk of %s: make room", free>>20, e.o.DataPath)
-	}
-	return nil
+	return err
 }
 
 // upstreamNames asks the upstream which tables the files of a diverged tail belong to.

@@ -64,6 +64,7 @@ func (e *Engine) keepRoles(ctx context.Context, known uint64) uint64 {
 type slot struct {
 	name   string
 	active bool
+	lost   bool  // what it was to keep is gone: nobody can go on from it
 	lag    int64 // bytes of WAL it holds back
 	at     uint64
 }
@@ -89,6 +90,12 @@ func (e *Engine) keepSlots(ctx context.Context) error {
 			delete(have, name)
 			switch {
 			case node == e.o.Node:
+			case ok && s.lost && !s.active: // anew, so that whoever is copied anew finds one that keeps what it needs
+				_, err = c.Exec(ctx, "SELECT pg_drop_replication_slot($1)", name)
+				if err == nil {
+					_, err = c.Exec(ctx, "SELECT pg_create_physical_replication_slot($1, true)", name)
+				}
+				errs = append(errs, err)
 			case !ok:
 				_, err = c.Exec(ctx, "SELECT pg_create_physical_replication_slot($1, true)", name)
 				errs = append(errs, err)
@@ -107,7 +114,7 @@ func (e *Engine) keepSlots(ctx context.Context) error {
 }
 
 func listSlots(ctx context.Context, c *pgx.Conn) (map[string]slot, error) {
-	rows, err := c.Query(ctx, `SELECT slot_name, active, COALESCE((restart_lsn - '0/0')::bigint, 0),
+	rows, err := c.Query(ctx, `SELECT slot_name, active, COALESCE(wal_status = 'lost', false), COALESCE((restart_lsn - '0/0')::bigint, 0),
  COALESCE((CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END - restart_lsn)::bigint, 0)
  FROM pg_replication_slots WHERE slot_type = 'physical' AND NOT temporary`)
 	if err != nil {
@@ -118,7 +125,7 @@ func listSlots(ctx context.Context, c *pgx.Conn) (map[string]slot, error) {
 	for rows.Next() {
 		var s slot
 		var at int64
-		if err := rows.Scan(&s.name, &s.active, &at, &s.lag); err != nil {
+		if err := rows.Scan(&s.name, &s.active, &s.lost, &at, &s.lag); err != nil {
 			return nil, err
 		}
 		s.at = uint64(at)

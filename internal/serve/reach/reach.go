@@ -155,6 +155,13 @@ func (s *Search) endure(ctx context.Context, tries int) bool {
 	return err == nil
 }
 
+// Rest waits a little, less when who may be picked changes, before a session is brought to another member after all.
+func (s *Search) Rest(ctx context.Context) error {
+	t := time.Now()
+	defer func() { s.Waited += time.Since(t) }()
+	return s.Service.Pool.Pause(ctx, s.Kept, s.Service.Retry.Backoff.Delay(1))
+}
+
 // rest waits before the next try.
 func (s *Search) rest(ctx context.Context, tries int) bool {
 	delay := s.Service.Retry.Backoff.Delay(tries)

@@ -3,7 +3,8 @@
 //
 // # What it promises
 //
-// A session is tried on another member only before a byte of the client was delivered to a member. A side that breaks
+// A session is tried on another member only before a byte of the client was delivered to a member; PostgreSQL's, which does nothing
+// for a client that it has not answered, also until the first byte of an answer, with what the client has said so far. A side that breaks
 // off is passed on as a reset, not as an orderly end: truncated data never looks complete. What is cut sees a reset at once.
 //
 // # How bytes move

@@ -15,8 +15,9 @@ const bufferSize = 32 << 10
 type flow struct {
 	server   *Server
 	src, dst net.Conn
-	head     []byte // delivered first
-	first    func() // called once, before the first byte is delivered; may be nil
+	head     []byte       // delivered first
+	first    func()       // called once, before the first byte is delivered; may be nil
+	keep     func([]byte) // called with what is about to be delivered; may be nil
 
 	moved atomic.Int64 // bytes delivered
 	pulse atomic.Int64 // grows with every sign of life
@@ -50,6 +51,9 @@ func isGone(err error) bool { return errors.Is(err, errNotConnected) || errors.I
 // deliver writes b to dst.
 func (f *flow) deliver(b []byte) error {
 	f.live()
+	if f.keep != nil {
+		f.keep(b)
+	}
 	n, err := f.dst.Write(b)
 	f.moved.Add(int64(n))
 	f.pulse.Add(1)

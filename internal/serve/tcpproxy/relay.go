@@ -21,7 +21,12 @@ type relay struct {
 	up, down       flow     // from the client, and to it
 	ended          chan *flow
 	first          atomic.Bool // the member has answered
+	kept           []byte      // what the client has said so far; of up's goroutine until that has ended
+	keeps          bool        // kept is all of it
 }
+
+// maxKept bounds what is kept of a client for another member.
+const maxKept = 16 << 10
 
 func newRelay(v *session, m *pool.Member, side memberSide) *relay {
 	r := &relay{client: v.socket, member: side.socket, ended: make(chan *flow, 2)}
@@ -31,7 +36,38 @@ func newRelay(v *session, m *pool.Member, side memberSide) *relay {
 		r.first.Store(true)
 		m.Answered(v.search.Took)
 	}
+	if v.replays() {
+		r.keeps = true
+		r.up.keep = r.keep
+	}
 	return r
+}
+
+// keep remembers what the client says until it is answered.
+func (r *relay) keep(b []byte) {
+	if !r.keeps {
+		return
+	}
+	if r.keeps = !r.answered() && len(r.kept)+len(b) <= maxKept; !r.keeps {
+		r.kept = nil
+		return
+	}
+	r.kept = append(r.kept, b...)
+}
+
+// release lets go of a member that has not answered, and leaves the client as it was. It says whether what the client has said can be said
+// to another: all of it is kept, and more may come. open is how many directions still are.
+func (r *relay) release(open *int, upEnded bool) bool {
+	if r.up.keep == nil || r.answered() || upEnded && !r.up.dstBroke {
+		return false
+	}
+	reach.Reset(r.member)
+	_ = r.client.SetReadDeadline(time.Unix(1, 0)) // wakes up; it fails only on a closed connection, as the next read does then
+	for ; *open > 0; *open-- {
+		<-r.ended
+	}
+	_ = r.client.SetReadDeadline(time.Time{})
+	return r.keeps && !r.answered() && (r.up.dstBroke || transport.Reason(r.up.err) == "timeout")
 }
 
 func (r *relay) answered() bool { return r.first.Load() }
@@ -58,15 +94,25 @@ func (r *relay) watch(ctx context.Context, gone <-chan struct{}, idle time.Durat
 		tick = t.C
 	}
 	silent, last := 0, r.pulse()
+	upEnded := false
 	for open := 2; open > 0; {
 		select {
 		case f := <-r.ended:
 			open--
+			upEnded = upEnded || f == &r.up
+			if r.ofMember(f) && r.release(&open, upEnded) {
+				end.again = true
+				return end
+			}
 			if r.broke(f, &end) {
 				r.abort(open)
 				return end
 			}
 		case <-gone:
+			if r.release(&open, upEnded) {
+				end.again = true
+				return end
+			}
 			end.how, end.note = telemetry.EndedCut, "the member is gone"
 			r.abort(open)
 			return end
@@ -97,7 +143,7 @@ func (r *relay) broke(f *flow, end *ending) bool {
 		return false
 	}
 	reason := transport.Reason(f.err)
-	fromMember := (f == &r.down) != f.dstBroke // whose socket it was
+	fromMember := r.ofMember(f)
 	if fromMember {
 		end.memberBroke = true
 	} else {
@@ -112,6 +158,9 @@ func (r *relay) broke(f *flow, end *ending) bool {
 	}
 	return !f.dstBroke
 }
+
+// ofMember says whether what broke a direction was the member's socket.
+func (r *relay) ofMember(f *flow) bool { return f.err != nil && (f == &r.down) != f.dstBroke }
 
 // close ends both connections in an orderly way; where one broke off, the other's client still gets what was sent.
 func (r *relay) close(end *ending) {

@@ -135,6 +135,28 @@ func (v *session) serve(ctx context.Context) ending {
 		return failed(err)
 	}
 	defer v.service.Pool.Leave()
+	idle := v.idle()
+	if idle > 0 {
+		_ = transport.SetUserTimeout(v.socket, max(idle, reach.MinUserTimeout)) // without, the dead are noticed later
+	}
+	var until time.Time // for which it is tried
+	for {
+		end := v.attend(ctx, idle)
+		if !end.again {
+			return end
+		}
+		if until.IsZero() {
+			until = time.Now().Add(time.Duration(v.service.Config.Hold.For))
+		}
+		if time.Now().After(until) || v.search.Rest(ctx) != nil {
+			reach.Reset(v.socket)
+			return ending{how: telemetry.EndedReset, note: "member: reset", memberBroke: true, member: end.member}
+		}
+	}
+}
+
+// attend brings the session to a member and stays until it ends, or is to be brought to another.
+func (v *session) attend(ctx context.Context, idle time.Duration) ending {
 	var side memberSide
 	m, err := v.search.Member(ctx, func(ctx context.Context, m *pool.Member) (err error) {
 		side, err = v.dial(ctx, m)
@@ -144,15 +166,22 @@ func (v *session) serve(ctx context.Context) ending {
 		reach.Reset(v.socket)
 		return failed(err)
 	}
-	idle := v.idle()
-	if idle > 0 {
-		_ = transport.SetUserTimeout(v.socket, max(idle, reach.MinUserTimeout)) // without, the dead are noticed later
-	}
 	r := newRelay(v, m, side)
 	end := r.run(ctx, m.Gone(), idle)
 	end.member = m.Name()
+	if end.again {
+		v.head, v.search.Kept = r.kept, int64(len(r.kept))
+		end.memberBroke = true
+	}
 	m.Done(end.outcome(v.search.Took, r.answered()))
 	return end
+}
+
+// replays says whether what a client has said may be said to another member as long as no byte of an answer came: PostgreSQL does nothing for a
+// client that it has not answered.
+func (v *session) replays() bool {
+	e := v.service.Config.Engine
+	return e != nil && e.Postgres != nil && v.listener.TLS == nil && v.service.Config.Hold.For > 0
 }
 
 func (v *session) idle() time.Duration { return reach.Idle(v.listener, v.service) }
@@ -180,6 +209,7 @@ type ending struct {
 	member  string
 	in, out int64 // bytes from and to the client
 
+	again       bool // it can be brought to another member
 	memberBroke bool // the member reset the connection
 	clientBroke bool
 }

@@ -137,9 +137,9 @@ func (s *sim) whole() string {
 			return name + " knows another primary"
 		case st.Plan != nil || len(st.Before) > 0:
 			return name + " knows of a plan: " + planText(st.Plan)
-		case len(st.InLine) != len(s.members)-1:
+		case len(st.InLine) != s.others(primary, false):
 			return fmt.Sprintf("in line are %v", st.InLine)
-		case s.svc.Protection != failover.MaxPerformance && len(st.Sync.Names) != len(s.members)-1:
+		case s.svc.Protection != failover.MaxPerformance && len(st.Sync.Names) != s.others(primary, true):
 			return fmt.Sprintf("the set is %s", st.Sync)
 		case !r.Valid(time.Now()) || r.Primary != primary:
 			return fmt.Sprintf("%s has route %+v", name, r)
@@ -147,6 +147,30 @@ func (s *sim) whole() string {
 	}
 	if w := s.world.Writers(); !slices.Equal(w, []string{primary}) {
 		return fmt.Sprintf("writers are %v", w)
+	}
+	for _, m := range s.svc.Members {
+		if at := s.upstream(m.Node); m.Cascade && m.Node != primary && (at == "" || at == primary && len(s.members) > 2) {
+			return fmt.Sprintf("%s, which cascades, streams from %q", m.Node, at)
+		}
+	}
+	return ""
+}
+
+// others counts the members that are to be in line with a primary, or of these the ones that confirm writes.
+func (s *sim) others(primary string, confirm bool) (n int) {
+	for _, m := range s.svc.Members {
+		if m.Node != primary && !m.Cascade && !(confirm && m.Async) {
+			n++
+		}
+	}
+	return n
+}
+
+// upstream is from where a member streams by its own word; empty where it does not.
+func (s *sim) upstream(node string) string {
+	v, err := s.nodes[node].ctl().View("db")
+	if o := v.Nodes[node].Report.Observation; err == nil && o.Streaming {
+		return o.Upstream
 	}
 	return ""
 }

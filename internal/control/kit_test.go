@@ -70,6 +70,7 @@ type setup struct {
 	svc                failover.Service
 	members, witnesses int
 	latency            func(from, to string) time.Duration
+	async, cascade     string  // members that are so
 	wrong              *mutant // nil: everything is as it should be
 	record             map[string]*Recorder
 }
@@ -91,7 +92,10 @@ func newSim(t *testing.T, o setup) *sim {
 	for i := range o.members {
 		n := string(rune('a' + i))
 		s.names, s.members = append(s.names, n), append(s.members, n)
-		svc.Members = append(svc.Members, failover.Member{Node: n, Address: n + ":5432", Priority: i})
+		cascade := n == o.cascade
+		svc.Members = append(svc.Members, failover.Member{
+			Node: n, Address: n + ":5432", Priority: i, Async: cascade || n == o.async, Cascade: cascade, NoFailover: cascade,
+		})
 	}
 	for i := range o.witnesses {
 		s.names = append(s.names, fmt.Sprint("w", i+1))

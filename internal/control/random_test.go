@@ -82,11 +82,24 @@ func play(t *testing.T, seed uint64, wrong *mutant, into *sim) (result tally) {
 		if wrong != nil && wrong.protection != "" {
 			protection = wrong.protection
 		}
+		if kinds := rand.New(rand.NewPCG(seed, 11)); o.members > 2 {
+			last := string(rune('a' + o.members - 1))
+			switch kinds.IntN(6) {
+			case 0:
+				o.async = last
+			case 1:
+				o.members++
+				o.cascade = string(rune('a' + o.members - 1))
+			case 2:
+				o.members++
+				o.async, o.cascade = last, string(rune('a'+o.members-1))
+			}
+		}
 		o.svc = fast(protection)
 		o.svc.Quorum = rng.IntN(3) // 0: the default
 		s := newSim(t, o)
 		defer func() { s.end(); into.broken, into.log = s.broken, s.log }()
-		s.logf("seed %d: %d members, %d witnesses, %s, quorum %d", seed, o.members, o.witnesses, protection, o.svc.Quorum)
+		s.logf("seed %d: %d members (async %q, cascading %q), %d witnesses, %s, quorum %d", seed, o.members, o.async, o.cascade, o.witnesses, protection, o.svc.Quorum)
 		s.settle(30 * time.Second)
 		for _, n := range s.names[:2] {
 			s.parts.Go(func() { s.client(n, 20*time.Millisecond) })

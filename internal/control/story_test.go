@@ -18,8 +18,13 @@ func fast(protection string) failover.Service {
 // tale runs a story in a bubble and shows its log where it fails.
 func tale(t *testing.T, svc failover.Service, members, witnesses int, tell func(s *sim)) {
 	t.Helper()
+	taleOf(t, setup{svc: svc, members: members, witnesses: witnesses}, tell)
+}
+
+func taleOf(t *testing.T, o setup, tell func(s *sim)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		s := newSim(t, setup{svc: svc, members: members, witnesses: witnesses})
+		s := newSim(t, o)
 		defer func() {
 			s.end()
 			if t.Failed() || testing.Verbose() {

@@ -76,6 +76,9 @@ func (u *unit) lookAway(v *failover.View, now time.Time) {
 			continue
 		}
 		up := slices.ContainsFunc(r.Observation.Standbys, func(d plan.Downstream) bool { return d.Node == m.Node })
+		if own := v.Nodes[m.Node]; m.Cascade && own.Heard { // the primary does not see it: its own word counts
+			up = own.Report.Observed && own.Report.Observation.Streaming
+		}
 		if up {
 			delete(u.away, m.Node)
 			continue

@@ -137,7 +137,10 @@ func (u *unit) leave(ctx context.Context) error {
 		}
 	}
 	u.mu.Lock()
-	epoch := u.report.Observation.Epoch
+	epoch := u.report.Observation.Epoch // what it has made good; a step under way may have brought a newer one
+	if s := u.view.State; s != nil {
+		epoch = max(epoch, s.Epoch)
+	}
 	u.mu.Unlock()
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), u.svc.CatchUp)
 	defer cancel()

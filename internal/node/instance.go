@@ -92,8 +92,9 @@ func (s *stateful) postgres(at place, p *config.Postgres) *instance {
 	e := postgres.New(postgres.Options{
 		Node: s.self.Name, Service: name, DataDir: at.data, DataPath: p.Adopt, BinDir: p.Programs, OSUser: p.User,
 		Listen: s.self.Address, Port: p.Port, Peers: at.peers, Parameters: p.Parameters, HBA: p.HBA, Passwords: passwords, TLS: tls, Rescue: limits(p.Rescue),
-		PeerPosition: func(node string) (uint64, bool) { return s.position(name, node) },
-		Log:          n.options.Log.With("component", "postgres", "service", name), Append: n.append,
+		PeerPosition:  func(node string) (uint64, bool) { return s.position(name, node) },
+		PeerElsewhere: func(node string) bool { return s.elsewhere(name, node) },
+		Log:           n.options.Log.With("component", "postgres", "service", name), Append: n.append,
 	})
 	i.engine, i.guard, i.data = e, s.holder(name, nil, "--lock", ledger.LockIn(at.data), "--data-dir", e.DataPath()), e.DataPath()
 	i.configure = func(c *config.Engine, peers map[string]string) error {

@@ -111,7 +111,8 @@ func whole(e *config.Engine) *config.Config {
 	switch {
 	case e.Postgres != nil:
 		p := *e.Postgres
-		p.Nodes, p.NoFailover, p.Protection, p.Quorum, p.HoldDown, p.MaxLag, p.Parameters, p.HBA, p.Rescue = nil, nil, "", 0, 0, 0, nil, nil, config.Rescue{}
+		p.Nodes, p.NoFailover, p.Async, p.Cascade, p.Protection, p.Quorum = nil, nil, nil, nil, "", 0
+		p.HoldDown, p.MaxLag, p.Parameters, p.HBA, p.Rescue = 0, 0, nil, nil, config.Rescue{}
 		c.Postgres = &p
 	case e.Redis != nil:
 		r := *e.Redis

@@ -176,9 +176,10 @@ func (s *stateful) declaration(c *config.Config, sc config.Service) failover.Ser
 	}
 	for i, name := range p.Nodes {
 		node, _ := c.Node(name) // validated
+		cascade := slices.Contains(p.Cascade, name)
 		out.Members = append(out.Members, failover.Member{
 			Node: name, Address: net.JoinHostPort(node.Address, strconv.Itoa(p.Port)), Priority: i,
-			NoFailover: slices.Contains(p.NoFailover, name), Zone: node.Zone, Region: node.Region,
+			NoFailover: slices.Contains(p.NoFailover, name) || cascade, Async: slices.Contains(p.Async, name) || cascade, Cascade: cascade, Zone: node.Zone, Region: node.Region,
 		})
 	}
 	for _, node := range c.Nodes {
@@ -195,6 +196,17 @@ func (s *stateful) position(service, node string) (uint64, bool) {
 	}
 	at, ok := v.Nodes[node]
 	return at.Report.Observation.Position, ok && at.Heard && at.Report.Observed
+}
+
+// elsewhere says whether another node's instance streams, at the epoch that holds, from another than this node's.
+func (s *stateful) elsewhere(service, node string) bool {
+	v, err := s.control.View(service)
+	if err != nil || v.State == nil {
+		return false
+	}
+	at := v.Nodes[node]
+	o := at.Report.Observation
+	return at.Heard && at.Report.Observed && o.Streaming && o.Epoch == v.State.Epoch && o.Upstream != s.self.Name
 }
 
 func (s *stateful) storeMembers(ctx context.Context) ([]string, error) {

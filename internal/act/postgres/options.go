@@ -39,6 +39,9 @@ type Options struct {
 	TLS *TLS
 	// PeerPosition tells how far a peer is, so that a standby keeps no more WAL for it than it needs; may be nil.
 	PeerPosition func(node string) (uint64, bool) `json:"-"`
+	// PeerElsewhere says whether a peer streams from another instance than this one, so that a primary, too, keeps no more WAL
+	// for it than it needs; may be nil.
+	PeerElsewhere func(node string) bool `json:"-"`
 	// StopTimeout bounds a fast stop before it becomes an immediate one; 30 s where 0. A Demote waits HandoverTimeout for
 	// the standbys to take the rest, 5 s where 0.
 	StopTimeout, HandoverTimeout time.Duration

@@ -99,7 +99,7 @@ func (e *Engine) keepSlots(ctx context.Context) error {
 			case !ok:
 				_, err = c.Exec(ctx, "SELECT pg_create_physical_replication_slot($1, true)", name)
 				errs = append(errs, err)
-			case recovery && !s.active:
+			case !s.active && (recovery || e.elsewhere(node)):
 				errs = append(errs, e.advance(ctx, c, node, s))
 			}
 		}
@@ -134,12 +134,19 @@ func listSlots(ctx context.Context, c *pgx.Conn) (map[string]slot, error) {
 	return have, rows.Err()
 }
 
-// advance lets go of WAL that a peer does not need from this standby: what the peer has, or, where that is not known,
+func (e *Engine) elsewhere(node string) bool {
+	return e.o.PeerElsewhere != nil && e.o.PeerElsewhere(node)
+}
+
+// advance lets go of WAL that a peer does not need from this instance: what the peer has, or, where that is not known,
 // all but the last of it.
 func (e *Engine) advance(ctx context.Context, c *pgx.Conn, node string, s slot) error {
 	const kept = 256 << 20
 	e.mu.Lock()
 	applied, position := e.seen.applied, e.o.PeerPosition
+	if !e.seen.recovery {
+		applied = e.seen.position
+	}
 	e.mu.Unlock()
 	to := applied - min(applied, kept)
 	if position != nil {

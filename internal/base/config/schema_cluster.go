@@ -42,9 +42,13 @@ type Postgres struct {
 	Nodes []string `yaml:"nodes" required:"true"`
 	// NoFailover lists nodes whose instance never becomes the primary by itself.
 	NoFailover []string `yaml:"no_failover"`
+	// Async lists nodes whose instance no write waits for, such as one in another region. One becomes the primary by itself only where writes are not waited for at all, and nobody else has as much.
+	Async []string `yaml:"async"`
+	// Cascade lists nodes whose instance follows a standby of its own region as long as one is there, and the primary otherwise. No write waits for it, and it never becomes the primary by itself.
+	Cascade []string `yaml:"cascade"`
 	// Protection is max-protection (a write is acknowledged only once a standby has it, even if then nothing can be written), max-availability (the same while a standby can be had; going on alone is agreed by the nodes first) or max-performance (no waiting: a failover may lose the last writes).
 	Protection string `yaml:"protection" default:"max-availability" enum:"max-protection,max-availability,max-performance"`
-	// Quorum is how many standbys must have a write before it is acknowledged; half of the nodes, rounded down, where not given.
+	// Quorum is how many standbys must have a write before it is acknowledged; half of the nodes but for async and cascade ones, rounded down, where not given.
 	Quorum int `yaml:"quorum" min:"0" max:"9"`
 	// Port is where instances listen, on their node's address.
 	Port int `yaml:"port" default:"5433" min:"1" max:"65535"`
@@ -195,6 +199,8 @@ type Fleet struct {
 	Kind       string // postgres, redis or script
 	Nodes      []string
 	NoFailover []string
+	Async      []string
+	Cascade    []string
 	Protection string
 	Quorum     int
 	Port       int
@@ -208,13 +214,13 @@ func (e *Engine) Fleet() Fleet {
 	switch {
 	case e.Postgres != nil:
 		p := e.Postgres
-		return Fleet{"postgres", p.Nodes, p.NoFailover, p.Protection, p.Quorum, p.Port, p.Data, p.HoldDown, p.MaxLag}
+		return Fleet{"postgres", p.Nodes, p.NoFailover, p.Async, p.Cascade, p.Protection, p.Quorum, p.Port, p.Data, p.HoldDown, p.MaxLag}
 	case e.Redis != nil:
 		r := e.Redis
-		return Fleet{"redis", r.Nodes, r.NoFailover, r.Protection, 0, r.Port, r.Data, r.HoldDown, r.MaxLag}
+		return Fleet{"redis", r.Nodes, r.NoFailover, nil, nil, r.Protection, 0, r.Port, r.Data, r.HoldDown, r.MaxLag}
 	case e.Script != nil:
 		s := e.Script
-		return Fleet{"script", s.Nodes, s.NoFailover, s.Protection, 0, s.Port, s.Data, s.HoldDown, s.MaxLag}
+		return Fleet{"script", s.Nodes, s.NoFailover, nil, nil, s.Protection, 0, s.Port, s.Data, s.HoldDown, s.MaxLag}
 	}
 	return Fleet{}
 }

@@ -96,16 +96,33 @@ func (v *validator) fleet(f Fleet, p path) {
 		v.unique(seen, name, "nodes of the engine", at)
 		v.node(name, at)
 	}
-	for i, name := range f.NoFailover {
-		if !slices.Contains(f.Nodes, name) {
-			v.problem(p.key("no_failover").item(i, name), fmt.Sprintf("%q is not one of the engine's nodes", name), "name one of nodes, or take it out")
+	for _, list := range []struct {
+		key   string
+		names []string
+	}{{"no_failover", f.NoFailover}, {"async", f.Async}, {"cascade", f.Cascade}} {
+		for i, name := range list.names {
+			if !slices.Contains(f.Nodes, name) {
+				v.problem(p.key(list.key).item(i, name), fmt.Sprintf("%q is not one of the engine's nodes", name), "name one of nodes, or take it out")
+			}
 		}
 	}
-	if f.Quorum > len(f.Nodes)-1 && f.Quorum > 0 {
-		v.problem(p.key("quorum"), fmt.Sprintf("%d standbys cannot confirm: there are %d", f.Quorum, len(f.Nodes)-1), "make it smaller, or add nodes")
+	confirm, primary := 0, 0
+	for _, name := range f.Nodes {
+		if !slices.Contains(f.Async, name) && !slices.Contains(f.Cascade, name) {
+			confirm++
+		}
+		if !slices.Contains(f.NoFailover, name) && !slices.Contains(f.Cascade, name) {
+			primary++
+		}
 	}
-	if f.Kind == "postgres" && f.Protection == "max-protection" && len(f.Nodes) < 2 {
-		v.problem(p.key("protection"), "with one node nothing could ever be acknowledged under max-protection", "add nodes, or choose max-availability")
+	if f.Quorum > confirm-1 && f.Quorum > 0 {
+		v.problem(p.key("quorum"), fmt.Sprintf("%d standbys cannot confirm: there are %d", f.Quorum, max(0, confirm-1)), "make it smaller, or add nodes")
+	}
+	if primary == 0 && len(f.Nodes) > 0 {
+		v.problem(p.key("nodes"), "none of them may become the primary: all are in no_failover or cascade", "take one out of there")
+	}
+	if f.Kind == "postgres" && f.Protection == "max-protection" && confirm < 2 {
+		v.problem(p.key("protection"), "with one node that confirms writes nothing could ever be acknowledged under max-protection", "add nodes, or choose max-availability")
 	}
 }
 

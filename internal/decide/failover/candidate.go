@@ -17,10 +17,11 @@ type Candidate struct {
 	InLine   bool
 }
 
-// better orders candidates: in line before not, then who has more, then whom people prefer. Those in line have histories
+// better orders candidates: in line before not, then who has more, then whom people prefer, and who is where the last primary
+// was, at. Those in line have histories
 // of which each is a beginning of the longer one, so that positions alone compare; of others the newest timeline counts
 // first.
-func better(a, b Candidate, target, zone string) int {
+func better(a, b Candidate, target string, at Member) int {
 	yes := func(x, y bool) int {
 		switch {
 		case x == y:
@@ -40,8 +41,10 @@ func better(a, b Candidate, target, zone string) int {
 		cmp.Compare(b.Position, a.Position),
 		yes(a.Node == target, b.Node == target),
 		yes(!a.NoFailover, !b.NoFailover),
+		yes(!a.Async, !b.Async),
+		yes(a.Region == at.Region, b.Region == at.Region),
 		cmp.Compare(a.Priority, b.Priority),
-		yes(a.Zone == zone, b.Zone == zone),
+		yes(a.Zone == at.Zone, b.Zone == at.Zone),
 		cmp.Compare(a.Node, b.Node),
 	)
 }

@@ -58,7 +58,7 @@ var careRules = []careRule{
 	{"data of another origin: empty it by hand", (*facts).careForeign, nil},
 	{CareRestart, (*facts).careRestartStandby, restartStep},
 	{"the primary is not there to copy from", (*facts).carePrimaryAway, nil},
-	{"without data: copy the primary's", (*facts).careClone, upstreamStep(plan.Clone)},
+	{"without data: copy its upstream's", (*facts).careClone, upstreamStep(plan.Clone)},
 	{"without data, but still counted on", func(f *facts) bool { return f.own().Observation.Empty }, nil},
 	{"in line: follow the primary", (*facts).careFollow, upstreamStep(plan.Follow)},
 	{"in line: start", (*facts).careStart, startStep},
@@ -66,7 +66,8 @@ var careRules = []careRule{
 	{CareReinit, (*facts).careReinit, upstreamStep(plan.Clone)},
 	{"it follows the primary", (*facts).careFollows, nil},
 	{"it followed this primary before it ended: start", (*facts).careResume, startStep},
-	{"not in line: give up what the primary does not have, and follow", func(*facts) bool { return true }, upstreamStep(plan.Rewind)},
+	{"it cascades, and another upstream is better: follow that", (*facts).careRepoint, upstreamStep(plan.Follow)},
+	{"not in line: give up what the primary does not have, and follow", func(*facts) bool { return true }, primaryStep(plan.Rewind)},
 }
 
 // Care says what this node should do about its own instance: a step, or nothing, and which rule said so. The decision's
@@ -126,6 +127,11 @@ func restartStep(*facts) *plan.Step { return &plan.Step{Kind: plan.Restart} }
 func startStep(*facts) *plan.Step { return &plan.Step{Kind: plan.Start} }
 
 func upstreamStep(k plan.Kind) func(f *facts) *plan.Step {
+	return func(f *facts) *plan.Step { return &plan.Step{Kind: k, Upstream: f.upstream()} }
+}
+
+// primaryStep is a step towards the primary itself, whose data is what counts.
+func primaryStep(k plan.Kind) func(f *facts) *plan.Step {
 	return func(f *facts) *plan.Step { return &plan.Step{Kind: k, Upstream: f.s.Primary} }
 }
 
@@ -148,7 +154,7 @@ func (f *facts) careClone() bool { return f.own().Observation.Empty && !f.counte
 
 func (f *facts) following() bool {
 	o := f.own().Observation
-	return o.Upstream == f.s.Primary && o.Epoch == f.s.Epoch
+	return o.Upstream == f.upstream() && o.Epoch == f.s.Epoch
 }
 
 func (f *facts) careFollow() bool {

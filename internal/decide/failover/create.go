@@ -79,7 +79,7 @@ func (f *facts) adopted() string {
 			all = append(all, Candidate{Member: m, Position: r.Observation.Position, Timeline: r.Observation.Timeline})
 		}
 	}
-	return slices.MinFunc(all, func(a, b Candidate) int { return better(a, b, "", "") }).Node
+	return slices.MinFunc(all, func(a, b Candidate) int { return better(a, b, "", Member{}) }).Node
 }
 
 // firstSync is what a first primary keeps before it has standbys.
@@ -97,7 +97,7 @@ func createPlan(f *facts) *Progress {
 	for _, m := range f.v.Service.Members {
 		all = append(all, Candidate{Member: m})
 	}
-	return firstPlan(f, slices.MinFunc(all, func(a, b Candidate) int { return better(a, b, "", "") }).Node)
+	return firstPlan(f, slices.MinFunc(all, func(a, b Candidate) int { return better(a, b, "", Member{}) }).Node)
 }
 
 func firstPlan(f *facts, target string) *Progress {

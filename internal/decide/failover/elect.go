@@ -32,13 +32,10 @@ func (a *advance) elect(t *Task) bool {
 		t.Error, a.moved = why, a.moved || changed
 		return false
 	}
-	zone := ""
-	if m, ok := a.v.Service.Member(a.s.Last); ok {
-		zone = m.Zone
-	}
+	last, _ := a.v.Service.Member(a.s.Last)
 	eligible = a.prefer(eligible)
-	top := slices.MinFunc(eligible, func(x, y Candidate) int { return better(x, y, a.p.Target, zone) })
-	chosen := a.standIn(top, eligible, zone)
+	top := slices.MinFunc(eligible, func(x, y Candidate) int { return better(x, y, a.p.Target, last) })
+	chosen := a.standIn(top, eligible, last)
 	t.Error = ""
 	a.s.Elected = chosen.Node
 	a.lay(chosen, top, fenced)
@@ -68,7 +65,7 @@ func (a *advance) behind(eligible []Candidate) string {
 }
 
 // prefer leaves out whom one would rather not promote, as long as the others must have every acknowledged write too: who
-// cannot be reached any more, is declared so, or has a problem, and the primary whose failure this is about.
+// cannot be reached any more, is declared so (nofailover, async), or has a problem, and the primary whose failure this is about.
 func (a *advance) prefer(eligible []Candidate) []Candidate {
 	for _, avoid := range []struct {
 		unfit bool // it would be in vain to elect him: by force, what he alone has is given up
@@ -76,6 +73,7 @@ func (a *advance) prefer(eligible []Candidate) []Candidate {
 	}{
 		{true, func(c Candidate) bool { return a.v.suspected(c.Node) }},
 		{false, func(c Candidate) bool { return c.NoFailover && c.Node != a.p.Target }},
+		{false, func(c Candidate) bool { return c.Async && c.Node != a.p.Target }},
 		{true, func(c Candidate) bool { return a.v.Nodes[c.Node].Report.Observation.Problem != "" }},
 		{false, func(c Candidate) bool { return a.p.Kind == PlanFailover && c.Node == a.p.From }},
 	} {
@@ -101,7 +99,7 @@ func (a *advance) noneAhead(some, all []Candidate) bool {
 }
 
 // standIn replaces a member that must not be promoted by the best that may; it gets the rest from the former first.
-func (a *advance) standIn(top Candidate, eligible []Candidate, zone string) Candidate {
+func (a *advance) standIn(top Candidate, eligible []Candidate, last Member) Candidate {
 	if !top.NoFailover || top.Node == a.s.Last || top.Node == a.p.Target {
 		return top
 	}
@@ -109,7 +107,7 @@ func (a *advance) standIn(top Candidate, eligible []Candidate, zone string) Cand
 	if len(may) == 0 {
 		return top // better one that should not than none
 	}
-	return slices.MinFunc(may, func(x, y Candidate) int { return better(x, y, a.p.Target, zone) })
+	return slices.MinFunc(may, func(x, y Candidate) int { return better(x, y, a.p.Target, last) })
 }
 
 // lay fills in the rest of the plan for the member that is to be promoted.
@@ -127,13 +125,7 @@ func (a *advance) lay(chosen, top Candidate, fenced []Candidate) {
 		}))
 	}
 	slices.Sort(inLine)
-	a.p.InLine, a.p.Next = inLine, Guarantee{Names: inLine, Quorum: quorumFor(a.v.Service.Quorum, len(inLine))}
-	switch {
-	case a.v.Service.Protection == MaxPerformance, len(inLine) == 0 && a.v.Service.Protection != MaxProtection:
-		a.p.Next = Guarantee{}
-	case len(inLine) == 0:
-		a.p.Next = Guarantee{Quorum: 1}
-	}
+	a.p.InLine, a.p.Next = inLine, a.v.Service.guarantee(inLine)
 	step := func(kind plan.Kind, group int) Task {
 		return Task{Step: plan.Step{Kind: kind, Service: a.s.Service, Node: chosen.Node, Epoch: a.s.Epoch}, Group: group}
 	}

@@ -100,6 +100,37 @@ var scenes = []struct {
 	}},
 	{"restart-refused", func() View { return healthy().gone("c").wishing(WishRestart, "c") }},
 	{"reinit-refused", func() View { return healthy().wishing(WishReinit, "d") }},
+	{"cascade", func() View { return healthy().cascading("b") }},
+	{"cascade-has-a-standby-again", func() View { return healthy().cascading("a") }},
+	{"cascade-lost-its-standby", func() View { return healthy().cascading("b").gone("b") }},
+	{"cascade-elsewhere", func() View { // its standby is in another region
+		v := healthy().cascading("a")
+		v.Service.Members[2].Region = "far"
+		return v
+	}},
+	{"cascade-of-an-older-epoch", func() View {
+		return healthy().cascading("b").on("c", func(n *Node) { n.Report.Observation.Epoch = 3 })
+	}},
+	{"cascade-without-data", func() View {
+		return healthy().cascading("").on("c", func(n *Node) { n.Report.Observation = plan.Observation{Node: "c", Empty: true} })
+	}},
+	{"async-back", func() View {
+		v := healthy()
+		v.Service.Members[2].Async = true
+		v.State.Sync.Names, v.State.InLine = []string{"b"}, []string{"b"}
+		return v.on("a", func(n *Node) { n.Report.Observation.SyncNames = []string{"b"} })
+	}},
+	{"async-not-elected", func() View {
+		v := revoked(map[string]uint64{"b": 5000, "c": 5000})
+		v.Service.Members[1].Async = true
+		v.State.Sync.Names = []string{"c"}
+		return v
+	}},
+	{"elected-in-the-same-region", func() View {
+		v := revoked(map[string]uint64{"b": 5000, "c": 5000})
+		v.Service.Members[0].Region, v.Service.Members[1].Region, v.Service.Members[2].Region = "par", "lon", "par"
+		return v
+	}},
 	{"leaving", func() View { return healthy().on("a", func(n *Node) { n.Report.Leaving = true }) }},
 	{"standby-away-a-moment", func() View { return healthy().unseen("c", time.Second) }},
 	{"standby-away", func() View { return healthy().unseen("c", 10*time.Second) }},

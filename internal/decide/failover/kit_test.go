@@ -64,6 +64,18 @@ func (v View) suspects(who string, why string, voters ...string) View {
 	return v
 }
 
+// cascading makes c a member that cascades, out of line and following a node.
+func (v View) cascading(upstream string) View {
+	m := &v.Service.Members[2]
+	m.NoFailover, m.Async, m.Cascade = true, true, true
+	v.State.InLine, v.State.Sync.Names = []string{"b"}, []string{"b"}
+	v.unseen("c", time.Hour)
+	v.on("a", func(n *Node) { n.Report.Observation.SyncNames = []string{"b"} })
+	return v.on("c", func(n *Node) {
+		n.Away, n.Report.Observation.Streaming, n.Report.Observation.Upstream = 0, true, upstream
+	})
+}
+
 // wishing lets an operator ask for something.
 func (v View) wishing(kind, to string) View {
 	v.State.Wish = &Wish{ID: "w", Kind: kind, To: to, By: "ann"}

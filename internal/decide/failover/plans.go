@@ -163,7 +163,7 @@ func (f *facts) successor(asked string) string {
 	if len(all) == 0 {
 		return ""
 	}
-	return slices.MinFunc(all, func(a, b Candidate) int { return better(a, b, asked, own.Zone) }).Node
+	return slices.MinFunc(all, func(a, b Candidate) int { return better(a, b, asked, own) }).Node
 }
 
 func (f *facts) isSwitch() bool {

@@ -57,6 +57,10 @@ func wild(rng *rand.Rand) View {
 	v.Self = v.Service.Voters[rng.IntN(3)]
 	v.Service.Protection = []string{MaxProtection, MaxAvailability, MaxPerformance}[rng.IntN(3)]
 	v.Service.Members[rng.IntN(3)].NoFailover = yes(4)
+	v.Service.Members[rng.IntN(3)].Async = yes(4)
+	if m := &v.Service.Members[rng.IntN(3)]; yes(6) {
+		m.Cascade, m.Async, m.NoFailover = true, true, true
+	}
 	v.StateKnown, v.Store = !yes(20), !yes(10)
 	v.EpochAge, v.GroupAge = time.Duration(rng.Int64N(int64(time.Minute))), time.Duration(rng.Int64N(int64(8*time.Second)))
 	s := v.State

@@ -48,11 +48,11 @@ func (f *facts) ready() []string {
 	var all []string
 	for _, m := range f.v.Service.Members {
 		n := m.Node
-		if n == f.s.Primary || f.leavesLine(n) {
+		if n == f.s.Primary || m.Cascade || f.leavesLine(n) {
 			continue
 		}
 		at, up := streams(primary, n)
-		in := slices.Contains(f.s.Sync.Names, n) || f.s.Sync.Quorum == 0 && slices.Contains(f.s.InLine, n)
+		in := slices.Contains(f.s.Sync.Names, n) || (m.Async || f.s.Sync.Quorum == 0) && slices.Contains(f.s.InLine, n)
 		switch {
 		case up && in:
 			all = append(all, n)
@@ -78,17 +78,29 @@ func (f *facts) emptied(node string) bool {
 	return ok && r.Observed && r.Observation.Empty
 }
 
+// guarantee is what the declaration asks for with the members that are in line; those that are asynchronous confirm nothing.
+func (s Service) guarantee(inLine []string) Guarantee {
+	var names []string
+	for _, n := range inLine {
+		if m, _ := s.Member(n); !m.Async {
+			names = append(names, n)
+		}
+	}
+	switch {
+	case s.Protection == MaxPerformance, len(names) == 0 && s.Protection != MaxProtection:
+		return Guarantee{}
+	case len(names) == 0:
+		return Guarantee{Quorum: 1}
+	}
+	return Guarantee{Names: names, Quorum: quorumFor(s.Quorum, len(names))}
+}
+
 // desired is the guarantee that the declaration asks for with the standbys that are ready, and who is in line.
 func (f *facts) desired() (Guarantee, []string) {
 	ready := f.ready()
-	g := Guarantee{Names: ready, Quorum: quorumFor(f.v.Service.Quorum, len(ready))}
-	switch {
-	case f.v.Service.Protection == MaxPerformance, len(ready) == 0 && f.v.Service.Protection != MaxProtection:
-		return Guarantee{}, ready
-	case len(ready) == 0 && len(f.s.Sync.Names) > 0: // max-protection keeps what it has and waits
-		return f.s.Sync, f.s.InLine
-	case len(ready) == 0:
-		return Guarantee{Quorum: 1}, nil
+	g := f.v.Service.guarantee(ready)
+	if g.Quorum > len(g.Names) && len(f.s.Sync.Names) > 0 { // max-protection keeps what it has and waits
+		return f.s.Sync, join(f.s.InLine, ready)
 	}
 	return g, ready
 }

@@ -20,6 +20,8 @@ type Member struct {
 	Address    string `json:"address,omitempty"`  // where clients reach the instance
 	Priority   int    `json:"priority,omitempty"` // lower is preferred
 	NoFailover bool   `json:"nofailover,omitempty"`
+	Async      bool   `json:"async,omitempty"`   // writes never wait for it, and it is elected only where the others do not cover
+	Cascade    bool   `json:"cascade,omitempty"` // it follows a standby of its region where there is one, and is never in line
 	Zone       string `json:"zone,omitempty"`
 	Region     string `json:"region,omitempty"`
 }
@@ -48,7 +50,13 @@ func (s Service) WithDefaults() Service {
 		s.Protection = MaxAvailability
 	}
 	if s.Quorum == 0 {
-		s.Quorum = max(1, len(s.Members)/2)
+		n := 0
+		for _, m := range s.Members {
+			if !m.Async && !m.Cascade {
+				n++
+			}
+		}
+		s.Quorum = max(1, n/2)
 	}
 	for p, d := range map[*time.Duration]time.Duration{
 		&s.Heartbeat: 200 * time.Millisecond, &s.Suspicion: 1200 * time.Millisecond, &s.TTL: 4 * time.Second,
@@ -200,6 +208,9 @@ func (v View) able(name string) bool {
 func (v View) aligned(name string) bool {
 	r, s := v.Nodes[name].Report, v.State
 	o := r.Observation
+	if m, _ := v.Service.Member(name); m.Cascade {
+		return false
+	}
 	return v.Service.Protection == MaxPerformance && s.Last != "" && name != s.Last && r.Observed && !o.Empty &&
 		o.Upstream == s.Last && o.Epoch == s.Epoch && o.Applied > 0 && s.SystemID != "" && o.SystemID == s.SystemID
 }

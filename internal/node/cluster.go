@@ -16,6 +16,10 @@ import (
 
 var _ api.Membership = (*Node)(nil)
 
+// silentFor is for how many times the time of suspicion a node is silent before it can be removed: a busy machine is suspected
+// now and then.
+const silentFor = 5
+
 // ClusterStatus implements api.Membership. It says what it can where the store is away.
 func (n *Node) ClusterStatus(ctx context.Context) (api.ClusterStatus, error) {
 	s := n.stateful
@@ -126,22 +130,24 @@ func (n *Node) Remove(ctx context.Context, r api.Removal) error {
 		return errStateless()
 	case r.Node == s.self.Name:
 		return api.Errorf(api.Refused, "a node does not remove itself: `backstay cluster leave`")
-	case s.hears(r.Node):
-		return api.Errorf(api.Refused, "%s is alive: `backstay cluster leave` on it, or stop it first", r.Node)
 	}
 	if len(s.config().Agreement().Endpoints) > 0 {
 		return api.Errorf(api.Refused, "the store is an etcd of its own, of which nodes are no members: apply a configuration without %s", r.Node)
 	}
-	members, err := s.store.Members(ctx)
+	members, err := s.store.Conditions(ctx)
 	if err != nil {
 		return stored(err)
 	}
-	var names []string
-	for _, m := range members {
-		names = append(names, m.Node)
-	}
-	if !slices.Contains(names, r.Node) {
+	i := slices.IndexFunc(members, func(m cluster.Condition) bool { return m.Node == r.Node })
+	if i < 0 {
+		var names []string
+		for _, m := range members {
+			names = append(names, m.Node)
+		}
 		return api.Errorf(api.NotFound, "the cluster has no member %q: it has %s", r.Node, strings.Join(names, ", "))
+	}
+	if contact := s.link.Contacts()[r.Node]; members[i].Answers || contact.Broken == "" && time.Since(contact.Received) < silentFor*s.profile.Suspicion {
+		return api.Errorf(api.Refused, "%s is alive, or was a moment ago: `backstay cluster leave` on it, or stop it first", r.Node)
 	}
 	why := r.Why
 	if r.By != "" {

@@ -50,7 +50,7 @@ func TestSteeringAndExplaining(t *testing.T) {
 		t.Errorf("a switchover to nobody: %v\n%s", err, out)
 	}
 	out, err = x.on(standbys[0], "switchover", "db", "--to", standbys[1])
-	if err != nil || !strings.Contains(out, "done: "+standbys[1]+" is the primary") || !strings.Contains(out, "promote on "+standbys[1]) {
+	if err != nil || !strings.Contains(out, "done: "+standbys[1]+" is the primary") || !strings.Contains(out, standbys[1]+" promoted") {
 		t.Fatalf("a switchover: %v\n%s", err, out)
 	}
 	t.Logf("\n%s", out)

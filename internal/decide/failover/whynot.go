@@ -170,7 +170,7 @@ func (f *facts) atStake() string {
 	if f.s.Covered(others) {
 		return fmt.Sprintf("nothing would be lost: %s", f.s.arithmetic(others))
 	}
-	return fmt.Sprintf("it would, without %s: %s", f.s.Last, f.s.arithmetic(others))
+	return fmt.Sprintf("acknowledged writes may be missing without %s, so that nobody would be promoted: %s", f.s.Last, f.s.arithmetic(others))
 }
 
 // whyNot says for people why nothing else is done.

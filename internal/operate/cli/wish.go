@@ -75,7 +75,7 @@ func (a *app) wish(ctx context.Context, wish api.Wish, w waiting) error {
 		a.printf("%s of %s is asked for; `backstay explain %s` says how it goes\n", wish.Kind, wish.Service, wish.Service)
 		return nil
 	}
-	told := map[string]bool{}
+	told := &steps{done: map[string]bool{}}
 	return a.until(ctx, wish.Kind+" of "+wish.Service, wish.Service, w.timeout, func(e failover.Explanation) (bool, error) {
 		a.progress(e, told)
 		for _, answer := range e.Answers {
@@ -84,6 +84,7 @@ func (a *app) wish(ctx context.Context, wish api.Wish, w waiting) error {
 			}
 			switch answer.Outcome {
 			case failover.Fulfilled:
+				a.last(e, told)
 				a.printf("done: %s\n", answer.Text)
 				return true, nil
 			case failover.Refused:
@@ -95,24 +96,49 @@ func (a *app) wish(ctx context.Context, wish api.Wish, w waiting) error {
 	})
 }
 
+// steps are those of a plan that people were told of.
+type steps struct {
+	plan string
+	done map[string]bool
+}
+
 // progress prints the steps that were done since the last time.
-func (a *app) progress(e failover.Explanation, told map[string]bool) {
+func (a *app) progress(e failover.Explanation, told *steps) {
 	p := e.Plan
 	if p == nil || p.Kind == failover.PlanSync {
 		return
 	}
+	told.plan = p.ID
 	for i, t := range p.Tasks {
-		key := fmt.Sprint(p.ID, i, t.Kind, t.Done)
-		if !t.Done || told[key] {
+		key := fmt.Sprint(p.ID, i, t.Kind)
+		if !t.Done || told.done[key] {
 			continue
 		}
-		told[key] = true
-		on := ""
+		told.done[key] = true
+		what := string(t.Kind)
 		if t.Node != "" {
-			on = " on " + t.Node
+			what += " on " + t.Node
 		}
-		a.printf("  %8s  %s%s\n", t.At.Sub(p.Created).Round(time.Millisecond), t.Kind, on)
+		a.step(t.At.Sub(p.Created), what)
 	}
+}
+
+// last prints how the plan ended: it is gone from the record by then, and its proof is there.
+func (a *app) last(e failover.Explanation, told *steps) {
+	for _, p := range e.History {
+		if p.ID != told.plan {
+			continue
+		}
+		for _, what := range []string{"promoted", "granted"} {
+			if at, ok := p.Times[what]; ok {
+				a.step(at.Sub(p.Times["began"]), p.To+" "+what)
+			}
+		}
+	}
+}
+
+func (a *app) step(after time.Duration, what string) {
+	a.printf("  %8s  %s\n", after.Round(time.Millisecond), what)
 }
 
 // until looks again and again what is thought of a service, until what is waited for is there.

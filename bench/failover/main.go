@@ -176,7 +176,7 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	if err := until(ctx, 20*time.Second, func() error { return r.client.ask(ctx, nil, createSQL) }); err != nil {
 		return err
 	}
-	if _, err := r.whole(ctx, 60*time.Second); err != nil {
+	if _, err := r.whole(ctx, 5*time.Minute); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "redundant after %.1f s\n", time.Since(began).Seconds())
@@ -320,7 +320,7 @@ func (r *rig) round(ctx context.Context, f fault) (res result, err error) {
 			}
 		}
 	}
-	if _, err = r.whole(ctx, 60*time.Second); err != nil {
+	if _, err = r.whole(ctx, 5*time.Minute); err != nil {
 		res.Difficulty = err.Error()
 	}
 	res.Whole = time.Since(began).Seconds()

@@ -7,7 +7,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/backstay/backstay/internal/base/event"
 	"github.com/backstay/backstay/internal/operate/api"
@@ -42,7 +41,7 @@ listeners:
 		}
 		return res.StatusCode, string(b)
 	}
-	await(t, 5*time.Second, "the service answers", func() bool { status, _ := get(); return status == 200 })
+	await(t, patience, "the service answers", func() bool { status, _ := get(); return status == 200 })
 	n.command("degrade", "web-off", "on")
 	if status, body := get(); status != 203 || body != "less" {
 		t.Errorf("with the mode on: %d %q", status, body)

@@ -59,7 +59,7 @@ func TestFailover(t *testing.T) {
 		if !r.Moved || r.Acknowledged == 0 || r.Difficulty != "" {
 			t.Errorf("%s: moved %v, %d rows acknowledged, %s", r.Fault, r.Moved, r.Acknowledged, r.Difficulty)
 		}
-		if limit := 15 * time.Second; r.Gap > limit.Seconds() { // whatever else the machine does
+		if limit := time.Minute; r.Gap > limit.Seconds() { // bench/failover measures; whatever the machine does, it must come to an end
 			t.Errorf("%s: no write for %.1f s", r.Fault, r.Gap)
 		}
 	}

@@ -18,6 +18,9 @@ import (
 	"github.com/backstay/backstay/internal/operate/api"
 )
 
+// patience is how long a test waits for what must come: no assertion about speed, the machine may stall.
+const patience = 2 * time.Minute
+
 // binary is the program under test, built once.
 var binary string
 
@@ -154,14 +157,14 @@ http {
 		t.Fatal(err)
 	}
 	n.process = start(t, name, "/usr/sbin/nginx", "-c", conf, "-e", "stderr")
-	await(t, 5*time.Second, name+" listens", listens(n.address))
+	await(t, patience, name+" listens", listens(n.address))
 	return n
 }
 
 func (n *nginx) restart() {
 	n.t.Helper()
 	n.process.start()
-	await(n.t, 5*time.Second, n.name+" listens again", listens(n.address))
+	await(n.t, patience, n.name+" listens again", listens(n.address))
 }
 
 // node is the program under test at work.
@@ -179,7 +182,7 @@ func startNode(t *testing.T, configuration string) *node {
 	n.write(t, configuration)
 	n.process = start(t, "backstay", binary, "run", "--config", n.config, "--data", dir, "--socket", n.socket)
 	n.client = api.Dial(n.socket)
-	await(t, 10*time.Second, "the node is ready", func() bool {
+	await(t, patience, "the node is ready", func() bool {
 		s, err := n.client.Status(t.Context())
 		return err == nil && s.State == api.NodeReady
 	})
@@ -223,7 +226,7 @@ func (n *node) member(id string) api.MemberStatus {
 
 func (n *node) awaitState(id string, want api.MemberState) {
 	n.t.Helper()
-	await(n.t, 15*time.Second, id+" is "+string(want), func() bool { return n.member(id).State == want })
+	await(n.t, patience, id+" is "+string(want), func() bool { return n.member(id).State == want })
 }
 
 // descriptors counts the open files of the process.

@@ -20,6 +20,7 @@ type load struct {
 	method  string
 	body    string
 	answers atomic.Int64
+	stood   atomic.Int64 // the longest that a client stood still between its steps, as it does where the machine stalls
 	stop    chan struct{}
 	wg      sync.WaitGroup
 
@@ -86,7 +87,7 @@ func (l *load) client(id int) {
 		}
 		if conn == nil {
 			var err error
-			if conn, err = net.DialTimeout("tcp", l.address, 5*time.Second); err != nil {
+			if conn, err = net.DialTimeout("tcp", l.address, patience); err != nil {
 				l.problem("connect: %v", err)
 				time.Sleep(50 * time.Millisecond)
 				continue
@@ -101,14 +102,24 @@ func (l *load) client(id int) {
 			conn.Close()
 			conn = nil
 		}
+		rested := time.Now()
 		time.Sleep(2 * time.Millisecond)
+		l.stands(time.Since(rested))
+	}
+}
+
+func (l *load) stands(d time.Duration) {
+	for {
+		if was := l.stood.Load(); int64(d) <= was || l.stood.CompareAndSwap(was, int64(d)) {
+			return
+		}
 	}
 }
 
 // ask sends one request and reads its answer; keep says whether the connection may be used again.
 func (l *load) ask(conn net.Conn, r *bufio.Reader, path string) (keep bool, err error) {
 	began := time.Now()
-	conn.SetDeadline(began.Add(20 * time.Second))
+	conn.SetDeadline(began.Add(patience))
 	if _, err := fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: e2e\r\nContent-Length: %d\r\n\r\n%s", l.method, path, len(l.body), l.body); err != nil {
 		return false, fmt.Errorf("send: %w", err)
 	}
@@ -128,7 +139,9 @@ func (l *load) ask(conn net.Conn, r *bufio.Reader, path string) (keep bool, err 
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.by[resp.Header.Get("X-Member")]++
-	if took := time.Since(began); took > slowFrom {
+	took := time.Since(began)
+	l.stands(took)
+	if took > slowFrom {
 		l.slow = append(l.slow, took)
 	}
 	if resp.Close {

@@ -33,7 +33,7 @@ listeners:
 		t.Fatal(err)
 	}
 	start(t, name, binary, "run", "--config", config, "--data", filepath.Join(dir, "data"))
-	await(t, 10*time.Second, name+" listens", listens(address))
+	await(t, patience, name+" listens", listens(address))
 	return address
 }
 
@@ -77,8 +77,8 @@ func storm(t *testing.T, policy, how string, most float64) {
 	at = layer(t, "first", at, policy)
 
 	// As long as the window in which budgets count: what a budget allows is a share of the requests of that time.
-	const rate, calm, down = 200, time.Second, 10 * time.Second
-	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 256}}
+	const rate, calm, down = 200, 200, 2000 // requests: so many on a machine of any speed
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 256}}
 	t.Cleanup(client.CloseIdleConnections)
 	var sent, good atomic.Int64
 	var all sync.WaitGroup
@@ -96,11 +96,12 @@ func storm(t *testing.T, policy, how string, most float64) {
 			}
 		})
 	}
-	drive := func(d time.Duration) (requests, load int64) {
+	drive := func(n int) (requests, load int64) {
 		s, a := sent.Load(), asked.Load()
 		tick := time.NewTicker(time.Second / rate)
 		defer tick.Stop()
-		for end := time.Now().Add(d); time.Now().Before(end); <-tick.C {
+		for range n {
+			<-tick.C
 			ask()
 		}
 		all.Wait()
@@ -113,11 +114,12 @@ func storm(t *testing.T, policy, how string, most float64) {
 	dead.Store(true)
 	requests, load := drive(down)
 	t.Logf("%d requests while the backend failed made %d for it: %.2f times", requests, load, float64(load)/float64(requests))
-	if float64(load) > most*float64(requests) {
+	// A budget is a share of the requests of its window, of which those from before the failure are at its beginning, and a few more.
+	if float64(load) > float64(requests)+(most-1)*float64(requests+calm)+9 {
 		t.Errorf("%d requests of clients made %d for the backend, more than %.2f times as many", requests, load, most)
 	}
 	dead.Store(false)
-	await(t, 20*time.Second, "requests are answered again", func() bool {
+	await(t, patience, "requests are answered again", func() bool {
 		before := good.Load()
 		ask()
 		all.Wait()

@@ -172,7 +172,8 @@ func (e *Engine) recoverCleanly(ctx context.Context, upstream string) error {
 	if state := c["Database cluster state"]; strings.HasPrefix(state, "shut down") {
 		return nil
 	}
-	if strings.HasPrefix(c["Database cluster state"], "in archive recovery") {
+	// A copy that was never started is a standby's, although it says what its origin was: that it is in production.
+	if strings.HasPrefix(c["Database cluster state"], "in archive recovery") || exists(e.data("backup_label")) {
 		return e.settleStandby(ctx, upstream)
 	}
 	// A single-user server does not start on a standby's data. Nobody can connect to it meanwhile.

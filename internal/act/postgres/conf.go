@@ -73,7 +73,7 @@ func (e *Engine) configure() error {
 	o := e.o
 	e.mu.Unlock()
 	st, acc := e.state(), e.acc
-	if err := errors.Join(CheckParameters(o.Parameters), CheckHBA(o.HBA)); err != nil {
+	if err := errors.Join(CheckParameters(o.Parameters), CheckHBA(o.HBA), checkVersion(e.major(), o.Parameters, o.HBA)); err != nil {
 		return err
 	}
 	secrets, err := e.passfile(st)

@@ -21,10 +21,13 @@ type ClientOptions struct {
 	// Idempotent says which methods ("/package.Service/Method") may be called twice. The others, and all where nil, are tried
 	// again only where the server provably has not begun: no connection was had, or it says that it has refused the call.
 	Idempotent func(method string) bool
-	Gates      []resilience.Gate   // passed by each try: a breaker, a limit, a throttle. A stream stays inside until it ends
-	Tokens     *resilience.Tokens  // signs the priority of calls; where nil, a token that came with the call served is passed on
-	Name       string              // what the observer is told of; the method where empty
-	Observer   resilience.Observer // told of each call, retry and refusal
+	Gates      []resilience.Gate // passed by each try: a breaker, a limit, a throttle. A stream stays inside until it ends
+	// Hedge, where given, makes slow unary calls of idempotent methods a second time and takes the answer that comes first. Messages must
+	// be protobuf's; others are not hedged.
+	Hedge    *resilience.Hedge
+	Tokens   *resilience.Tokens  // signs the priority of calls; where nil, a token that came with the call served is passed on
+	Name     string              // what the observer is told of; the method where empty
+	Observer resilience.Observer // told of each call, retry and refusal
 }
 
 // Client makes calls through gates and makes them again where that is safe. Hand its DialOptions to grpc.NewClient, and leave gRPC's
@@ -88,22 +91,30 @@ func (c *Client) refused(ctx context.Context, method string, err error) {
 func (c *Client) Unary(ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	_, err := resilience.Watch(ctx, c.options.Observer, c.name(method), func(ctx context.Context) (struct{}, error) {
 		return resilience.Do(c.safe(ctx, method), c.retry, func(ctx context.Context) (struct{}, error) {
-			var answer error
-			_, err := resilience.Guard(ctx, func(ctx context.Context) (struct{}, error) {
-				var trailer metadata.MD
-				var at peer.Peer
-				opts := append(opts[:len(opts):len(opts)], grpc.Trailer(&trailer), grpc.Peer(&at))
-				answer = invoke(outgoing(ctx, ctx, c.options.Tokens), method, request, reply, conn, opts...)
-				return struct{}{}, failure(answer, trailer, at.Addr != nil)
-			}, c.options.Gates...)
-			c.refused(ctx, method, err)
-			if err == nil {
-				err = answer // no failure to policies, but an error to the caller
-			}
-			return struct{}{}, err
+			return struct{}{}, c.race(ctx, reply, opts, func(ctx context.Context, reply any, opts []grpc.CallOption) error {
+				return c.pass(ctx, method, func(ctx context.Context, own ...grpc.CallOption) error {
+					return invoke(ctx, method, request, reply, conn, append(opts[:len(opts):len(opts)], own...)...)
+				})
+			})
 		})
 	})
 	return withStatus(err)
+}
+
+// pass makes a unary call once, through the gates.
+func (c *Client) pass(ctx context.Context, method string, invoke func(context.Context, ...grpc.CallOption) error) error {
+	var answer error
+	_, err := resilience.Guard(ctx, func(ctx context.Context) (struct{}, error) {
+		var trailer metadata.MD
+		var at peer.Peer
+		answer = invoke(outgoing(ctx, ctx, c.options.Tokens), grpc.Trailer(&trailer), grpc.Peer(&at))
+		return struct{}{}, failure(answer, trailer, at.Addr != nil)
+	}, c.options.Gates...)
+	c.refused(ctx, method, err)
+	if err == nil {
+		err = answer // no failure to policies, but an error to the caller
+	}
+	return err
 }
 
 // Stream is a grpc.StreamClientInterceptor. A stream that cannot be opened is tried again; one that breaks is not. It stays inside

@@ -150,7 +150,14 @@ func (s *Shed) adjust(now time.Duration) {
 		arrivals[p] = int(n)
 		total += int(n)
 	}
-	s.move(time.Duration(s.shortest.Swap(noDelay)), float64(s.came.Swap(0))/passed, float64(s.served.Swap(0))/passed, passed)
+	seen := passed
+	if passed >= 2 {
+		seen = 1 // who had come later would have ended the interval
+	}
+	s.move(time.Duration(s.shortest.Swap(noDelay)), float64(s.came.Swap(0))/seen, float64(s.served.Swap(0))/seen, seen)
+	if passed > seen {
+		s.move(noDelay, 0, 0, passed-seen)
+	}
 	s.border.Store(border(&arrivals, s.level*float64(total)))
 }
 
@@ -192,6 +199,9 @@ func border(arrivals *[priorities]int, refuse float64) uint64 {
 func (s *Shed) Snapshot() ShedSnapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if now := s.clock.now(); now >= time.Duration(s.ends.Load())+s.interval {
+		s.adjust(now) // no call has come to do it, and without calls there is no overload
+	}
 	border := s.border.Load()
 	return ShedSnapshot{
 		Level: s.level, Delay: s.delay, Refused: s.refused.Load(),

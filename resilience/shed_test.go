@@ -142,6 +142,26 @@ func TestShedForgetsAfterARest(t *testing.T) {
 	})
 }
 
+// TestShedSnapshotForgets: who only looks sees that an overload is over, too, though no call comes.
+func TestShedSnapshotForgets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewShed(ShedOptions{})
+		for range 100 {
+			if s.Admit(Normal) == nil {
+				s.Observe(time.Second)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		if s.Snapshot().Level < 0.5 {
+			t.Fatalf("overload for two seconds: %+v", s.Snapshot())
+		}
+		time.Sleep(10 * time.Second)
+		if now := s.Snapshot(); now.Level != 0 || now.Delay != 0 {
+			t.Errorf("after ten seconds without a call: %+v", now)
+		}
+	})
+}
+
 func TestPriority(t *testing.T) {
 	if PriorityOf(background) != Normal || PriorityOf(WithPriority(background, 60000)) != CriticalPlus+127 {
 		t.Error("the default or the bound is wrong")

@@ -37,8 +37,12 @@ func (n *Node) Status(context.Context) (api.Status, error) {
 		}
 		out.Listeners = append(out.Listeners, listener)
 	}
+	caches := n.caches.Usage()
 	for _, s := range snap.Services {
 		service := serviceStatus(n.pools[s.Name].Status())
+		if u, ok := caches[s.Name]; ok {
+			service.Cache = cacheStatus(u)
+		}
 		switch {
 		case s.Standbys != nil:
 			n.tellReaders(s.Name, service.Members)

@@ -69,6 +69,9 @@ func (s *Server) operations(mux *http.ServeMux) {
 	if c, ok := s.o.System.(Cluster); ok {
 		s.cluster(a, c)
 	}
+	if c, ok := s.o.System.(Caches); ok {
+		s.caches(a, c)
+	}
 	if c, ok := s.o.System.(Configuration); ok {
 		s.configuration(a, c)
 	}

@@ -75,6 +75,7 @@ type ServiceStatus struct {
 	Breaker  string         `json:"breaker,omitempty" doc:"State of the service's own breaker"`
 	Limit    *LimitStatus   `json:"limit,omitempty" doc:"How many requests may be at work at once"`
 	Shed     *ShedStatus    `json:"shed,omitempty" doc:"Which requests are refused under overload; left out where none ever are"`
+	Cache    *CacheStatus   `json:"cache,omitempty" doc:"What its cache holds; left out where it has none"`
 	Members  []MemberStatus `json:"members" doc:"Who does the work"`
 	Asked    string         `json:"asked,omitempty" doc:"What an operator asked for and is not done yet, such as restart par-2"`
 	// Agreement is of a service with an engine.

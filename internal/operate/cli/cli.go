@@ -106,7 +106,7 @@ func (a *app) root() *cobra.Command {
 		groupNode:   append(a.startCommands(), a.clusterCommands()...),
 		groupState:  append(a.statefulCommands(), a.pgCommand()),
 		groupConfig: {a.checkCommand(), a.configCommand(), a.applyCommand(), a.historyCommand(), a.rollbackCommand()},
-		groupSteer:  {a.statusCommand(), a.eventsCommand(), a.reloadCommand(), a.drainCommand(), a.resumeCommand(), a.degradeCommand()},
+		groupSteer:  {a.statusCommand(), a.eventsCommand(), a.reloadCommand(), a.drainCommand(), a.resumeCommand(), a.degradeCommand(), a.cacheCommand()},
 		"":          {a.versionCommand(), a.completionCommand(), exitCodesTopic()},
 	} {
 		for _, c := range commands {

@@ -95,6 +95,9 @@ func (s style) service(svc api.ServiceStatus, now time.Time) string {
 		facts = append(facts, "breaker "+svc.Breaker)
 	}
 	facts = append(facts, protection(svc)...)
+	if svc.Cache != nil {
+		facts = append(facts, cached(svc.Cache))
+	}
 	if svc.Asked != "" {
 		facts = append(facts, svc.Asked+" under way")
 	}

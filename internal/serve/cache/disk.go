@@ -269,6 +269,22 @@ func (d *disk) load(f *file, o *Options) *Entry {
 	return nil
 }
 
+// keys tells of all that is on disk, or waits to be; false while that is not known yet.
+func (d *disk) keys(tell func(key string)) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.lost != nil {
+		return false
+	}
+	for key := range d.byKey {
+		tell(key)
+	}
+	for _, p := range d.waiting {
+		tell(p.entry.key)
+	}
+	return true
+}
+
 func (d *disk) usage(u *Usage) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -2,8 +2,10 @@ package cache
 
 import (
 	"bytes"
+	"errors"
 	"hash/maphash"
 	"net/url"
+	"strings"
 
 	"github.com/backstay/backstay/internal/serve/http1"
 )
@@ -64,6 +66,35 @@ func (c *Cache) Purge() {
 	if d != nil {
 		d.erase(old)
 	}
+}
+
+// ErrScanning says that files of an earlier run are still being read: what they hold is not known yet.
+var ErrScanning = errors.New("the cache is still reading what an earlier run has left on disk")
+
+// PurgeMatching forgets all variants of resources whose URL (authority and path with query, such as shop.example/logo.png?v=2) match says
+// yes to, and says how many resources there were. What is being written at the moment is not stored. Error: ErrScanning.
+func (c *Cache) PurgeMatching(match func(url string) bool) (int, error) {
+	found := map[string]bool{}
+	look := func(key string) {
+		if match(strings.Replace(key, " ", "", 1)) {
+			found[key] = true
+		}
+	}
+	c.mu.Lock()
+	for i := range c.epochs {
+		c.epochs[i]++
+	}
+	for key := range c.memory.resources {
+		look(key)
+	}
+	c.mu.Unlock()
+	if d := c.disk.Load(); d != nil && !d.keys(look) {
+		return 0, ErrScanning
+	}
+	for key := range found {
+		c.forget([]byte(key))
+	}
+	return len(found), nil
 }
 
 func (c *Cache) epoch(key []byte) uint32 {

@@ -13,8 +13,11 @@ import (
 // budget; where nil, Leave must follow. Errors: those of resilience.Limit.Acquire.
 func (s *Service) Enter(ctx context.Context) error {
 	if !s.limit.TryAcquire() {
-		s.metrics.Count(telemetry.Queued)
-		if err := s.limit.Acquire(ctx); err != nil {
+		err := s.limit.Acquire(ctx)
+		if !errors.Is(err, resilience.ErrQueueFull) {
+			s.metrics.Count(telemetry.Queued) // it has waited, in vain or not
+		}
+		if err != nil {
 			if errors.Is(err, resilience.ErrLimited) {
 				s.metrics.Count(telemetry.Limited)
 			}

@@ -18,7 +18,8 @@ func classOf(p resilience.Priority) int { return min(int(p>>7), classes-1) }
 // first out. When it is full, the last of the least important makes room for who is more important. Critical requests so keep
 // their latency even before shedding knows of an overload.
 type line struct {
-	take func() (permit, bool) // takes a place if one is free
+	take   func() (permit, bool) // takes a place if one is free
+	queued func()                // told of each that waits
 
 	length atomic.Int64 // of those who wait; changed under the mutex only
 
@@ -78,6 +79,7 @@ func (l *line) enter(ctx context.Context, class int) (p permit, standing time.Du
 	w := l.push(class)
 	wait := l.wait
 	l.mu.Unlock()
+	l.queued()
 	return l.await(ctx, w, wait)
 }
 

@@ -93,7 +93,6 @@ func (s *Service) EnterAs(ctx context.Context, t *Ticket) error {
 			return refusal
 		}
 		var err error
-		s.metrics.Count(telemetry.Queued)
 		if t.place, standing, err = p.line.enter(ctx, classOf(t.Priority)); err != nil {
 			t.client.Leave(nil)
 			if errors.Is(err, resilience.ErrLimited) {

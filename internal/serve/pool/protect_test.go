@@ -3,7 +3,9 @@ package pool
 import (
 	"context"
 	"errors"
+	"net/http/httptest"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/backstay/backstay/internal/base/config"
 	"github.com/backstay/backstay/internal/base/event"
+	"github.com/backstay/backstay/internal/observe/telemetry"
 	"github.com/backstay/backstay/resilience"
 )
 
@@ -78,6 +81,49 @@ func TestLineLetsTheImportantOvertake(t *testing.T) {
 			t.Errorf("left behind: %+v %+v", st, st.Limit)
 		}
 	})
+}
+
+// TestOnlyWhoWaitsIsQueued: a request that is refused at once has not waited.
+func TestOnlyWhoWaitsIsQueued(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		metrics := telemetry.NewMetrics(nil)
+		s := NewService("web", Options{Metrics: metrics})
+		defer s.Close()
+		s.Set(config.Service{Name: "web", Limit: &config.Limit{Concurrency: 1, Queue: 2, Wait: config.Duration(time.Minute)}}, nil)
+		var all sync.WaitGroup
+		for i := range 10 {
+			all.Go(func() {
+				ticket := Ticket{}
+				if i%2 == 0 {
+					if s.Enter(t.Context()) == nil {
+						time.Sleep(time.Second)
+						s.Leave()
+					}
+				} else if s.EnterAs(t.Context(), &ticket) == nil {
+					time.Sleep(time.Second)
+					s.LeaveAs(&ticket, Leaving{})
+				}
+			})
+			synctest.Wait()
+		}
+		all.Wait()
+		// One is in, two wait in the line of requests, two in the queue of sessions.
+		if got := scraped(t, metrics, `backstay_service_queued_total{service="web"}`); got != "4" {
+			t.Errorf("%s are counted as queued, want 4", got)
+		}
+		if got := scraped(t, metrics, `backstay_service_limited_total{service="web"}`); got != "5" {
+			t.Errorf("%s are counted as refused, want 5", got)
+		}
+	})
+}
+
+func scraped(t *testing.T, m *telemetry.Metrics, series string) string {
+	t.Helper()
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	_, rest, _ := strings.Cut(w.Body.String(), "\n"+series+" ")
+	value, _, _ := strings.Cut(rest, "\n")
+	return value
 }
 
 // TestLineLosesNobody: whoever gives up, and whenever, no place is lost and none given twice.

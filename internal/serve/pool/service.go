@@ -86,6 +86,7 @@ func NewService(name string, o Options) *Service {
 	}
 	s.freezing.ended = make(chan struct{}, 1)
 	s.canPick, s.protect.line.take = s.pickable, s.takePlace
+	s.protect.line.queued = func() { s.metrics.Count(telemetry.Queued) }
 	s.view.Store(&view{settings: newSettings(config.Service{})})
 	return s
 }

@@ -6,6 +6,8 @@ import (
 	"net"
 	"slices"
 	"time"
+
+	"github.com/backstay/backstay/bench/internal/process"
 )
 
 // serveBulk sends size bytes to whoever connects, then closes.
@@ -37,12 +39,12 @@ func serveBulk(size int64) (net.Listener, error) {
 type bulkSample struct{ rate, cpu float64 } // GiB/s, CPU-seconds per GiB
 
 func measureBulk(r *rig, o options) error {
-	return each(r, o, 1, func(names []string, procs map[string]*process, at map[string]ports) error {
+	return each(r, o, 1, func(names []string, procs map[string]*process.Process, at map[string]ports) error {
 		samples := map[string][]bulkSample{}
 		names = slices.DeleteFunc(names, func(n string) bool { return at[n].tcp == 0 })
 		for range o.rounds {
 			for _, n := range names {
-				before, began := procs[n].cpu(), time.Now()
+				before, began := procs[n].CPU(), time.Now()
 				c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", at[n].tcp))
 				if err != nil {
 					return err
@@ -53,7 +55,7 @@ func measureBulk(r *rig, o options) error {
 					return fmt.Errorf("%s: %d of %d bytes came through: %w", n, got, o.bulk<<30, err)
 				}
 				gib := float64(o.bulk)
-				samples[n] = append(samples[n], bulkSample{gib / time.Since(began).Seconds(), (procs[n].cpu() - before).Seconds() / gib})
+				samples[n] = append(samples[n], bulkSample{gib / time.Since(began).Seconds(), (procs[n].CPU() - before).Seconds() / gib})
 			}
 		}
 		fmt.Printf("## TCP, %d GiB through one session, 1 core\n\n| | GiB/s | CPU-seconds per GiB | backstay's GiB/s against it |\n|---|--:|--:|--:|\n", o.bulk)

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/backstay/backstay/bench/internal/process"
 )
 
 // measureIdle opens connections, sends one request on each, leaves them idle, and divides the memory that came by their
@@ -21,13 +23,13 @@ func measureIdle(r *rig, o options) error {
 	}
 	fmt.Printf("## %d idle connections\n\n| | memory before | memory with them | per connection | against haproxy |\n|---|--:|--:|--:|--:|\n", o.idle)
 	var haproxy float64
-	return each(r, o, 1, func(names []string, procs map[string]*process, at map[string]ports) error {
+	return each(r, o, 1, func(names []string, procs map[string]*process.Process, at map[string]ports) error {
 		for _, n := range names {
-			before := procs[n].memory()
+			before := procs[n].Memory()
 			conns, err := openIdle(fmt.Sprintf("127.0.0.1:%d", at[n].http), o.idle)
 			if err == nil {
 				time.Sleep(12 * time.Second) // what a proxy gives back once it sees that they stay idle
-				with := procs[n].memory()
+				with := procs[n].Memory()
 				per := float64(with-before) / float64(o.idle)
 				if n == "haproxy" {
 					haproxy = per

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strconv"
 	"time"
+
+	"github.com/backstay/backstay/bench/internal/process"
 )
 
 // sample is what one run of wrk against one proxy showed.
@@ -25,12 +27,12 @@ var (
 )
 
 // load runs wrk for the given time over kept-alive connections.
-func load(p *process, cpus, url string, connections int, d time.Duration) (sample, error) {
-	before, began := p.cpu(), time.Now()
+func load(p *process.Process, cpus, url string, connections int, d time.Duration) (sample, error) {
+	before, began := p.CPU(), time.Now()
 	out, err := exec.Command("taskset", "-c", cpus, "wrk", "-t1", "-c", strconv.Itoa(connections),
 		"-d", fmt.Sprintf("%.0fs", d.Seconds()), "--latency", "--timeout", "10s", url).CombinedOutput()
 	took := time.Since(began)
-	used := p.cpu() - before
+	used := p.CPU() - before
 	if err != nil {
 		return sample{}, fmt.Errorf("wrk %s: %w: %s", url, err, out)
 	}
@@ -40,9 +42,9 @@ func load(p *process, cpus, url string, connections int, d time.Duration) (sampl
 	}
 	requests, _ := strconv.ParseFloat(string(m[1]), 64)
 	if requests == 0 {
-		return sample{}, fmt.Errorf("%s: not one request was answered: %s\n%s", p.name, out, p.log)
+		return sample{}, fmt.Errorf("%s: not one request was answered: %s\n%s", p.Name, out, p.Log)
 	}
-	s := sample{rate: requests / took.Seconds(), cpu: time.Duration(float64(used) / requests), memory: p.memory()}
+	s := sample{rate: requests / took.Seconds(), cpu: time.Duration(float64(used) / requests), memory: p.Memory()}
 	for _, l := range wrkLatency.FindAllSubmatch(out, -1) {
 		d, _ := time.ParseDuration(string(l[2]) + string(l[3]))
 		if string(l[1]) == "50" {

@@ -23,6 +23,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/backstay/backstay/bench/internal/process"
 )
 
 type options struct {
@@ -92,16 +94,16 @@ func run() error {
 }
 
 // each starts the chosen peers on the given cores and hands them over.
-func each(r *rig, o options, cores int, do func(names []string, procs map[string]*process, at map[string]ports) error) error {
+func each(r *rig, o options, cores int, do func(names []string, procs map[string]*process.Process, at map[string]ports) error) error {
 	cpus := "0"
 	if cores > 1 {
 		cpus = fmt.Sprintf("0-%d", cores-1)
 	}
-	procs, at := map[string]*process{}, map[string]ports{}
+	procs, at := map[string]*process.Process{}, map[string]ports{}
 	var names []string
 	defer func() {
 		for _, p := range procs {
-			p.stop()
+			p.Stop()
 		}
 	}()
 	for _, p := range peers {
@@ -122,7 +124,7 @@ func measureRequests(r *rig, o options) error {
 	for _, cores := range o.cores {
 		for _, scheme := range o.schemes {
 			for _, conns := range o.connections {
-				err := each(r, o, cores, func(names []string, procs map[string]*process, at map[string]ports) error {
+				err := each(r, o, cores, func(names []string, procs map[string]*process.Process, at map[string]ports) error {
 					samples := map[string][]sample{}
 					for round := range o.rounds + 1 {
 						for _, n := range names {
@@ -219,10 +221,10 @@ func newRig(o options) (*rig, func(), error) {
 		return nil, nil, err
 	}
 	r := &rig{dir: dir, backstay: o.backstay}
-	var web *process
+	var web *process.Process
 	var bulk net.Listener
 	stop := func() {
-		web.stop()
+		web.Stop()
 		if bulk != nil {
 			bulk.Close()
 		}
@@ -232,7 +234,7 @@ func newRig(o options) (*rig, func(), error) {
 	if r.cert, err = certificate(dir); err != nil {
 		return fail(err)
 	}
-	p, err := freePorts(3)
+	p, err := process.FreePorts(3)
 	if err != nil {
 		return fail(err)
 	}
@@ -253,10 +255,10 @@ http {
 	if err != nil {
 		return fail(err)
 	}
-	if web, err = start("members", loadCPUs(1), nil, "/usr/sbin/nginx", "-c", conf, "-e", "stderr"); err != nil {
+	if web, err = process.Start("members", loadCPUs(1), nil, "/usr/sbin/nginx", "-c", conf, "-e", "stderr"); err != nil {
 		return fail(err)
 	}
-	if err := web.awaitPort(r.members[0]); err != nil {
+	if err := web.AwaitPort(r.members[0]); err != nil {
 		return fail(err)
 	}
 	if bulk, err = serveBulk(o.bulk << 30); err != nil {

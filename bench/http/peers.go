@@ -6,12 +6,14 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/backstay/backstay/bench/internal/process"
 )
 
 // A peer is a proxy under test: how it is configured for the same job, and started.
 type peer struct {
 	name  string
-	start func(r *rig, cores int, cpus string) (*process, ports, error)
+	start func(r *rig, cores int, cpus string) (*process.Process, ports, error)
 }
 
 // ports are where a running proxy listens on 127.0.0.1.
@@ -40,7 +42,7 @@ func (r *rig) write(name, text string) (string, error) {
 }
 
 func newPorts() (ports, error) {
-	p, err := freePorts(3)
+	p, err := process.FreePorts(3)
 	if err != nil {
 		return ports{}, err
 	}
@@ -48,21 +50,21 @@ func newPorts() (ports, error) {
 }
 
 // launch starts argv and waits until it listens.
-func launch(name, cpus string, env []string, p ports, argv ...string) (*process, ports, error) {
-	proc, err := start(name, cpus, env, argv...)
+func launch(name, cpus string, env []string, p ports, argv ...string) (*process.Process, ports, error) {
+	proc, err := process.Start(name, cpus, env, argv...)
 	if err != nil {
 		return nil, p, err
 	}
 	for _, port := range []int{p.http, p.https, p.tcp} {
-		if err := proc.awaitPort("127.0.0.1:" + strconv.Itoa(port)); err != nil {
-			proc.stop()
+		if err := proc.AwaitPort("127.0.0.1:" + strconv.Itoa(port)); err != nil {
+			proc.Stop()
 			return nil, p, err
 		}
 	}
 	return proc, p, nil
 }
 
-func startHAProxy(r *rig, cores int, cpus string) (*process, ports, error) {
+func startHAProxy(r *rig, cores int, cpus string) (*process.Process, ports, error) {
 	p, err := newPorts()
 	if err != nil {
 		return nil, p, err
@@ -106,7 +108,7 @@ backend web
 	return launch("haproxy", cpus, nil, p, "/usr/sbin/haproxy", "-db", "-f", path)
 }
 
-func startNginx(r *rig, cores int, cpus string) (*process, ports, error) {
+func startNginx(r *rig, cores int, cpus string) (*process.Process, ports, error) {
 	p, err := newPorts()
 	if err != nil {
 		return nil, p, err
@@ -146,7 +148,7 @@ stream { server { listen 127.0.0.1:%[7]d; proxy_pass %[8]s; } }
 	return launch("nginx", cpus, nil, p, "/usr/sbin/nginx", "-c", path, "-e", "stderr")
 }
 
-func startCaddy(r *rig, cores int, cpus string) (*process, ports, error) {
+func startCaddy(r *rig, cores int, cpus string) (*process.Process, ports, error) {
 	p, err := newPorts()
 	if err != nil {
 		return nil, p, err
@@ -179,14 +181,14 @@ https://127.0.0.1:%d {
 		return nil, p, err
 	}
 	p.tcp = 0 // it has no TCP proxy
-	proc, err := start("caddy", cpus, []string{"GOMAXPROCS=" + strconv.Itoa(cores), "HOME=" + r.dir}, "caddy", "run", "--adapter", "caddyfile", "--config", path)
+	proc, err := process.Start("caddy", cpus, []string{"GOMAXPROCS=" + strconv.Itoa(cores), "HOME=" + r.dir}, "caddy", "run", "--adapter", "caddyfile", "--config", path)
 	if err != nil {
 		return nil, p, err
 	}
-	return proc, p, proc.awaitPort("127.0.0.1:" + strconv.Itoa(p.https))
+	return proc, p, proc.AwaitPort("127.0.0.1:" + strconv.Itoa(p.https))
 }
 
-func startBackstay(r *rig, cores int, cpus string) (*process, ports, error) {
+func startBackstay(r *rig, cores int, cpus string) (*process.Process, ports, error) {
 	p, err := newPorts()
 	if err != nil {
 		return nil, p, err
@@ -195,7 +197,7 @@ func startBackstay(r *rig, cores int, cpus string) (*process, ports, error) {
 	for _, m := range r.members {
 		fmt.Fprintf(&members, "      - address: %s\n", m)
 	}
-	metrics, err := freePorts(1)
+	metrics, err := process.FreePorts(1)
 	if err != nil {
 		return nil, p, err
 	}

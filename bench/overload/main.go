@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/backstay/backstay/bench/internal/process"
 )
 
 type options struct {
@@ -102,7 +104,7 @@ func measure(o *options) (map[string][]result, error) {
 
 // once measures one peer in front of a new application.
 func once(o *options, p peer) (result, error) {
-	port, err := freePorts(3)
+	port, err := process.FreePorts(3)
 	if err != nil {
 		return result{}, err
 	}
@@ -111,21 +113,21 @@ func once(o *options, p peer) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	app, err := start("application", []string{appEnv + "=" + o.app, fmt.Sprintf("%s=%d/%s", workEnv, o.workers, o.work)}, self)
+	app, err := process.Start("application", "", []string{appEnv + "=" + o.app, fmt.Sprintf("%s=%d/%s", workEnv, o.workers, o.work)}, self)
 	if err != nil {
 		return result{}, err
 	}
-	defer app.stop()
-	if err := app.awaitPort(o.app); err != nil {
+	defer app.Stop()
+	if err := app.AwaitPort(o.app); err != nil {
 		return result{}, err
 	}
 	proxy, err := p.start(o, port[1], port[2])
 	if err != nil {
 		return result{}, err
 	}
-	defer proxy.stop()
+	defer proxy.Stop()
 	at := fmt.Sprintf("127.0.0.1:%d", port[1])
-	if err := proxy.awaitPort(at); err != nil {
+	if err := proxy.AwaitPort(at); err != nil {
 		return result{}, err
 	}
 	time.Sleep(500 * time.Millisecond) // first checks

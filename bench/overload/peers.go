@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/backstay/backstay/bench/internal/process"
 )
 
 // A peer is a proxy under test, set up as well as its documentation says for an application whose capacity is known.
 type peer struct {
 	name, title string
-	start       func(o *options, port, admin int) (*process, error)
+	start       func(o *options, port, admin int) (*process.Process, error)
 }
 
 var errAbsent = errors.New("the program is not there")
@@ -28,8 +30,8 @@ func write(o *options, name, text string) (string, error) {
 	return path, os.WriteFile(path, []byte(text), 0o600)
 }
 
-func startBackstay(protection string) func(*options, int, int) (*process, error) {
-	return func(o *options, port, _ int) (*process, error) {
+func startBackstay(protection string) func(*options, int, int) (*process.Process, error) {
+	return func(o *options, port, _ int) (*process.Process, error) {
 		path, err := write(o, fmt.Sprintf("backstay-%d.yaml", port), fmt.Sprintf(`services:
   - name: app
     members: [%q]
@@ -43,11 +45,11 @@ listeners:
 		if err != nil {
 			return nil, err
 		}
-		return start("backstay", nil, o.backstay, "run", "--config", path, "--data", filepath.Join(o.dir, fmt.Sprint("data-", port)))
+		return process.Start("backstay", "", nil, o.backstay, "run", "--config", path, "--data", filepath.Join(o.dir, fmt.Sprint("data-", port)))
 	}
 }
 
-func startHAProxy(o *options, port, _ int) (*process, error) {
+func startHAProxy(o *options, port, _ int) (*process.Process, error) {
 	path, err := write(o, "haproxy.cfg", fmt.Sprintf(`global
   nbthread 1
   maxconn 8000
@@ -68,10 +70,10 @@ backend b
 	if err != nil {
 		return nil, err
 	}
-	return start("haproxy", nil, "haproxy", "-db", "-f", path)
+	return process.Start("haproxy", "", nil, "haproxy", "-db", "-f", path)
 }
 
-func startNginx(o *options, port, _ int) (*process, error) {
+func startNginx(o *options, port, _ int) (*process.Process, error) {
 	path, err := write(o, "nginx.conf", fmt.Sprintf(`daemon off;
 pid %s/nginx.pid;
 error_log stderr crit;
@@ -99,14 +101,14 @@ http {
 	if err != nil {
 		return nil, err
 	}
-	return start("nginx", nil, "nginx", "-p", o.dir, "-c", path, "-e", "stderr")
+	return process.Start("nginx", "", nil, "nginx", "-p", o.dir, "-c", path, "-e", "stderr")
 }
 
-func startSkipper(o *options, port, admin int) (*process, error) {
+func startSkipper(o *options, port, admin int) (*process.Process, error) {
 	if _, err := os.Stat(o.skipper); err != nil {
 		return nil, errAbsent
 	}
 	routes := fmt.Sprintf(`app: * -> lifoGroup("app", %d, 100, "1s") -> "http://%s";`, o.workers, o.app)
-	return start("skipper", nil, o.skipper, "-address", fmt.Sprintf("127.0.0.1:%d", port), "-support-listener", fmt.Sprintf("127.0.0.1:%d", admin),
+	return process.Start("skipper", "", nil, o.skipper, "-address", fmt.Sprintf("127.0.0.1:%d", port), "-support-listener", fmt.Sprintf("127.0.0.1:%d", admin),
 		"-inline-routes", routes, "-access-log-disabled", "-application-log-level", "ERROR")
 }

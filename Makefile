@@ -50,8 +50,8 @@ bench-overload: build ## three times the load an application can bear, behind Ba
 	@scripts/skipper bin/skipper || echo "Skipper cannot be built here: it is left out" >&2
 	$(GO) run ./bench/overload $(ARGS)
 
-bench-failover: build ## faults of a PostgreSQL cluster as clients see them: gaps, errors, lost rows, two primaries
-	@scripts/setup test
+bench-failover: build ## faults of a PostgreSQL cluster as clients see them, beside Patroni: gaps, errors, lost rows, two primaries
+	@scripts/setup bench-failover
 	$(GO) run ./bench/failover $(ARGS)
 
 bench-lib: ## the resilience library and others of its kind side by side; writes the table in docs/benchmarks.md

@@ -3,54 +3,50 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 )
 
-// A system is a cluster of PostgreSQL that is to survive faults.
-type system interface {
-	start(ctx context.Context) error
-	restart(n *node) error           // of what was killed on a machine
-	switchover(from, to *node) error // asked for, not waited for
-	storeLeader() *node
-	explain() string
-}
-
-// A node is a machine of the cluster with what a fault has to find on it.
-type node struct {
-	*machine
-	dir   string
-	data  string // PostgreSQL's
-	agent int    // pid of what looks after PostgreSQL
-	store int    // pid of the store where it is a process of its own
-}
-
-// postmaster is the pid of PostgreSQL's first process.
-func (n *node) postmaster() (int, error) {
-	text, err := os.ReadFile(filepath.Join(n.data, "postmaster.pid"))
-	if err != nil {
-		return 0, err
-	}
-	return strconv.Atoi(strings.SplitN(string(text), "\n", 2)[0])
-}
-
-// backstay is the system under test.
+// backstay is the system that this project is.
 type backstay struct {
 	binary     string
 	profile    string
 	protection string
+	listener   string // more of the listener's configuration
 	nodes      []*node
 	holdDown   time.Duration
-	sessions   bool // are kept
 }
 
-const clientUser = "app"
+func newBackstay(listener string) func(*options, []*node, layout) (system, error) {
+	return func(o *options, nodes []*node, l layout) (system, error) {
+		b := &backstay{binary: o.binary, profile: o.profile, protection: o.protection, holdDown: o.settle - o.settle/4, nodes: nodes, listener: listener}
+		return b, b.prepare(l)
+	}
+}
+
+func (b *backstay) prepare(l layout) error {
+	if l.clocks {
+		dir, err := os.MkdirTemp(filepath.Dir(b.nodes[0].dir), "clock-build-")
+		if err != nil {
+			return err
+		}
+		if b.binary, err = buildForClock(dir); err != nil {
+			return err
+		}
+	}
+	for _, n := range b.nodes {
+		n.data = filepath.Join(n.dir, "db", "pgdata")
+	}
+	return nil
+}
+
+func (b *backstay) traits() traits {
+	return traits{door: 5432, inLine: members - 1, reaction: 2 * time.Second, patience: 20 * time.Second, recovery: 5 * time.Minute}
+}
 
 func (b *backstay) config(self *node) string {
 	var s strings.Builder
@@ -62,10 +58,6 @@ func (b *backstay) config(self *node) string {
 			names = append(names, n.name)
 		}
 	}
-	network := "10.77.0.0/24"
-	if self.net.loopback {
-		network = "127.0.0.0/8"
-	}
 	fmt.Fprintf(&s, `services:
   - name: db
     engine:
@@ -76,8 +68,8 @@ func (b *backstay) config(self *node) string {
         hold_down: %s
         hba: ["host all all %s trust"]
 listeners:
-  - {name: db, listen: "%s:5432", service: db, keep_sessions: %v}
-`, strings.Join(names, ", "), b.protection, b.holdDown, network, self.address, b.sessions)
+  - {name: db, listen: "%s:5432", service: db%s}
+`, strings.Join(names, ", "), b.protection, b.holdDown, self.net.cidr(), self.address, b.listener)
 	return s.String()
 }
 
@@ -94,13 +86,14 @@ func (b *backstay) cli(n *node, args ...string) (string, error) {
 func (n *node) socket() string { return filepath.Join(n.dir, "admin.sock") }
 
 func (b *backstay) restart(n *node) (err error) {
-	n.agent, err = n.start(n.dir+".log", b.binary, "run", "--config", n.dir+".yaml", "--node", n.name, "--data", n.dir)
+	if !alive(n.agent) {
+		n.agent, err = n.start(n.dir+".log", n.clock.env(), b.binary, "run", "--config", n.dir+".yaml", "--node", n.name, "--data", n.dir)
+	}
 	return err
 }
 
 func (b *backstay) start(ctx context.Context) error {
 	for i, n := range b.nodes {
-		n.data = filepath.Join(n.dir, "db", "pgdata")
 		if err := os.WriteFile(n.dir+".yaml", []byte(b.config(n)), 0o644); err != nil {
 			return err
 		}
@@ -128,33 +121,13 @@ func (b *backstay) start(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := until(ctx, 60*time.Second, func() error { return b.makeUser() }); err != nil {
+	if err := until(ctx, 60*time.Second, func() error { return makeUser(b.nodes, b.traits().door) }); err != nil {
 		return fmt.Errorf("%w\n%s", err, b.explain())
 	}
 	return nil
 }
 
-// makeUser lets the bench's clients in.
-func (b *backstay) makeUser() error {
-	for _, n := range b.nodes {
-		c := exec.Command("psql", "-qAt", "-h", n.address, "-p", "5432", "-U", "postgres", "-d", "postgres", "-c",
-			"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'app') THEN CREATE ROLE app LOGIN SUPERUSER; END IF; END $$")
-		if !n.net.loopback {
-			c = n.command(c.Args...)
-		}
-		c.Env = append(os.Environ(), "PGCONNECT_TIMEOUT=3")
-		out, err := c.CombinedOutput()
-		if err == nil {
-			return nil
-		}
-		if n == b.nodes[len(b.nodes)-1] {
-			return fmt.Errorf("psql: %w: %s", err, out)
-		}
-	}
-	return nil
-}
-
-func (b *backstay) switchover(from, to *node) error {
+func (b *backstay) switchover(_ context.Context, from, to *node) error {
 	_, err := b.cli(from, "switchover", "db", "--to", to.name, "--no-wait", "--socket", from.socket())
 	return err
 }
@@ -178,6 +151,25 @@ func (b *backstay) storeLeader() *node {
 	return nil
 }
 
+// settled needs no more than PostgreSQL shows.
+func (b *backstay) settled(context.Context) error { return nil }
+
+// stopStore has packets of the store's ports vanish: it is a part of the node's process, and nothing else of that may be hurt.
+func (b *backstay) stopStore() error  { return b.storePorts("add") }
+func (b *backstay) startStore() error { return b.storePorts("del") }
+
+func (b *backstay) storePorts(verb string) error {
+	var err error
+	for _, n := range b.nodes {
+		for _, end := range []string{"dport", "sport"} {
+			for _, port := range []string{"7401", "7402"} {
+				err = errors.Join(err, ip(fmt.Sprintf("-n %s rule %s pref 1 ipproto tcp %s %s blackhole", n.net.space(n.name), verb, end, port)))
+			}
+		}
+	}
+	return err
+}
+
 func (b *backstay) explain() string {
 	var all strings.Builder
 	for _, n := range b.nodes {
@@ -188,28 +180,4 @@ func (b *backstay) explain() string {
 		fmt.Fprintf(&all, "--- %s\n%s\n", n.name, out)
 	}
 	return all.String()
-}
-
-// until repeats something until it works.
-func until(ctx context.Context, d time.Duration, do func() error) error {
-	deadline := time.Now().Add(d)
-	for {
-		err := do()
-		if err == nil {
-			return nil
-		}
-		if time.Now().After(deadline) || ctx.Err() != nil {
-			return fmt.Errorf("after %v: %w", d, err)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-}
-
-// marshal is for the machine-readable report.
-func marshal(v any) []byte {
-	text, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		panic(err)
-	}
-	return append(text, '\n')
 }

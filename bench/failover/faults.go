@@ -5,182 +5,204 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/backstay/backstay/bench/internal/process"
 )
 
 // A fault is something that happens to a cluster, and what is done later to make it whole again.
 type fault struct {
 	name  string
 	title string
-	// strike does it; victim is the node that no client can be expected to be served through, if any.
-	strike func(r *rig, primary *node) (victim *node, err error)
-	// repair undoes it, some seconds later.
-	repair func(r *rig, victim *node) error
-	after  time.Duration // between them; 3 s where not given
-	links  bool          // needs links that can be cut
-	five   bool          // needs five nodes to keep a majority
-	both   bool          // has stopped both standbys
+	needs layout
+	links bool // needs links that can be cut
+	// prepare brings about what the fault presupposes, before clients work; nil where nothing.
+	prepare func(ctx context.Context, r *rig, primary *node) error
+	// strike does it. No client can be expected to be served through the nodes that it returns: errors there are not counted.
+	strike func(ctx context.Context, r *rig, primary *node) (victims []*node, err error)
+	// undo is given the same nodes, some time later; nil where nothing has to be undone.
+	undo  func(r *rig, victims []*node) error
+	after time.Duration // between them, exactly; where zero, when the system has reacted and there are writes again
 }
 
 func signalPID(pid int, s syscall.Signal) error {
 	return os.NewSyscallError("kill", syscall.Kill(pid, s))
 }
 
-func toPostmaster(s syscall.Signal) func(*rig, *node) (*node, error) {
-	return func(_ *rig, p *node) (*node, error) {
+func toPostmaster(s syscall.Signal, all bool) func(context.Context, *rig, *node) ([]*node, error) {
+	return func(_ context.Context, _ *rig, p *node) ([]*node, error) {
 		pid, err := p.postmaster()
 		if err != nil {
 			return nil, err
 		}
-		return nil, signalPID(pid, s)
+		pids := []int{pid}
+		if all {
+			pids = process.Descendants(pid)
+		}
+		for _, pid := range pids {
+			if e := signalPID(pid, s); !errors.Is(e, syscall.ESRCH) { // sessions come and go
+				err = errors.Join(err, e)
+			}
+		}
+		return nil, err
 	}
 }
 
-func nothing(*rig, *node) error { return nil }
-
-func powered(r *rig, v *node) error { return r.system.restart(v) }
-
-func mended(_ *rig, v *node) error { v.mend(); return nil }
-
-var faults = []fault{
-	{name: "switchover", title: "switchover", repair: nothing, strike: func(r *rig, p *node) (*node, error) {
-		return nil, r.system.switchover(p, r.other(p))
-	}},
-	{name: "postmaster", title: "postmaster killed", strike: toPostmaster(syscall.SIGKILL), repair: nothing},
-	{name: "node", title: "primary's machine off (all processes killed)", repair: powered, strike: func(_ *rig, p *node) (*node, error) {
-		p.powerOff()
-		return p, nil
-	}},
-	{name: "link", title: "primary's link cut (silence)", links: true, repair: mended, after: 5 * time.Second, strike: func(_ *rig, p *node) (*node, error) {
-		return p, p.cut(inwards | outwards)
-	}},
-	{name: "link-out", title: "primary is heard no more, but hears", links: true, repair: mended, after: 5 * time.Second, strike: func(_ *rig, p *node) (*node, error) {
-		return p, p.cut(outwards)
-	}},
-	{name: "link-in", title: "primary hears no more, but is heard", links: true, repair: mended, after: 5 * time.Second, strike: func(_ *rig, p *node) (*node, error) {
-		return p, p.cut(inwards)
-	}},
-	{name: "agent", title: "node process killed, PostgreSQL left", repair: powered, strike: func(_ *rig, p *node) (*node, error) {
-		return p, signalPID(p.agent, syscall.SIGKILL)
-	}},
-	{name: "agent-stop", title: "node process hangs (SIGSTOP)", after: 5 * time.Second, strike: func(_ *rig, p *node) (*node, error) {
-		return p, signalPID(p.agent, syscall.SIGSTOP)
-	}, repair: func(_ *rig, v *node) error { return signalPID(v.agent, syscall.SIGCONT) }},
-	{name: "postmaster-stop", title: "postmaster hangs (SIGSTOP, with its sessions)", after: 5 * time.Second, strike: func(_ *rig, p *node) (*node, error) {
-		pid, err := p.postmaster()
-		if err != nil {
-			return nil, err
-		}
-		for _, d := range descendants(pid) {
-			err = errors.Join(err, signalPID(d, syscall.SIGSTOP))
-		}
-		return nil, err
-	}, repair: func(r *rig, _ *node) error {
-		for _, n := range r.nodes {
-			if pid, err := n.postmaster(); err == nil {
-				for _, d := range descendants(pid) {
-					_ = signalPID(d, syscall.SIGCONT)
-				}
+// wake lets every PostgreSQL go on, whichever was stopped.
+func wake(r *rig, _ []*node) error {
+	for _, n := range r.nodes[:members] {
+		if pid, err := n.postmaster(); err == nil {
+			for _, d := range process.Descendants(pid) {
+				_ = signalPID(d, syscall.SIGCONT)
 			}
 		}
-		return nil
-	}},
-	{name: "standby", title: "standby's machine off", repair: powered, strike: func(r *rig, p *node) (*node, error) {
-		v := r.other(p)
-		v.powerOff()
-		return v, nil
-	}},
-	{name: "standby-link", title: "standby's link cut (silence)", links: true, repair: mended, after: 5 * time.Second, strike: func(r *rig, p *node) (*node, error) {
-		v := r.other(p)
-		return v, v.cut(inwards | outwards)
-	}},
-	{name: "standbys", title: "both standbys' machines off, one back after 3 s", both: true, repair: powered, strike: func(r *rig, p *node) (*node, error) {
-		for _, n := range r.nodes[:members] {
-			if n != p {
-				n.powerOff()
-				if n != r.other(p) {
-					r.second = n
-				}
-			}
-		}
-		return r.other(p), nil
-	}},
-	{name: "leader", title: "primary's machine and the one of the store's leader off", five: true, strike: func(r *rig, p *node) (*node, error) {
-		leader := r.system.storeLeader()
-		if leader == nil {
-			return nil, errSkip("the store's leader is not known")
-		}
-		r.second = leader
-		p.powerOff()
-		leader.powerOff()
-		return p, nil
-	}, repair: func(r *rig, v *node) error {
-		if r.second == v {
-			return powered(r, v)
-		}
-		return errors.Join(powered(r, v), powered(r, r.second))
-	}},
-	{name: "store", title: "the store's members cut off from each other and from nodes", links: true, after: 6 * time.Second, strike: func(r *rig, _ *node) (*node, error) {
-		return nil, r.cutStore("add")
-	}, repair: func(r *rig, _ *node) error { return r.cutStore("del") }},
-	{name: "full", title: "primary's disk full", strike: fillDisk, repair: func(r *rig, v *node) error {
-		err := os.Remove(filepath.Join(v.dir, "db", "filler"))
-		if signalPID(v.agent, 0) != nil { // as the service manager would
-			err = errors.Join(err, powered(r, v))
-		}
-		return err
-	}, after: 5 * time.Second},
+	}
+	return nil
 }
 
-// cutStore has packets of the store's ports vanish on every node, and no others.
-func (r *rig) cutStore(verb string) error {
-	var err error
-	for _, n := range r.nodes {
-		for _, end := range []string{"dport", "sport"} {
-			for _, port := range []string{"7401", "7402"} {
-				err = errors.Join(err, ip(fmt.Sprintf("-n %s rule %s pref 1 ipproto tcp %s %s blackhole", r.net.space(n.name), verb, end, port)))
-			}
-		}
+func powerOn(r *rig, victims []*node) (err error) {
+	for _, v := range victims {
+		err = errors.Join(err, r.system.restart(v))
 	}
 	return err
 }
 
-// fillDisk takes all the space of a node's file system, where that is one of its own.
-func fillDisk(_ *rig, p *node) (*node, error) {
-	var fs, up syscall.Statfs_t
-	if err := errors.Join(syscall.Statfs(p.dir, &fs), syscall.Statfs(filepath.Dir(p.dir), &up)); err != nil {
-		return nil, err
+func mend(_ *rig, victims []*node) error {
+	for _, v := range victims {
+		v.mend()
 	}
-	if fs.Fsid == up.Fsid {
-		return nil, errSkip("the data folders have no file system of their own: use -tmpfs")
-	}
-	f, err := os.Create(filepath.Join(p.dir, "db", "filler"))
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	block := make([]byte, 1<<20)
-	for err == nil {
-		_, err = f.Write(block)
-	}
-	if !errors.Is(err, syscall.ENOSPC) {
-		return nil, err
-	}
-	return p, nil
+	return nil
 }
 
-// errSkip says why a fault cannot be tried here.
-type errSkip string
+func cutPrimary(directions int) func(context.Context, *rig, *node) ([]*node, error) {
+	return func(_ context.Context, _ *rig, p *node) ([]*node, error) { return []*node{p}, p.cut(directions) }
+}
 
-func (e errSkip) Error() string { return string(e) }
+var faults = []fault{
+	{name: "switchover", title: "switchover", strike: func(ctx context.Context, r *rig, p *node) ([]*node, error) {
+		return nil, r.system.switchover(ctx, p, r.other(p))
+	}},
+	{name: "postmaster", title: "postmaster killed", strike: toPostmaster(syscall.SIGKILL, false)},
+	{name: "node", title: "primary's machine off (all processes killed)", undo: powerOn, strike: func(_ context.Context, _ *rig, p *node) ([]*node, error) {
+		p.powerOff()
+		return []*node{p}, nil
+	}},
+	{name: "link", title: "primary's link cut (silence)", links: true, undo: mend, strike: cutPrimary(inwards | outwards)},
+	{name: "link-out", title: "primary is heard no more, but hears", links: true, undo: mend, strike: cutPrimary(outwards)},
+	{name: "link-in", title: "primary hears no more, but is heard", links: true, undo: mend, strike: cutPrimary(inwards)},
+	{name: "agent", title: "node process killed, PostgreSQL left", undo: powerOn, strike: func(_ context.Context, _ *rig, p *node) ([]*node, error) {
+		return []*node{p}, kill(p.agent)
+	}},
+	{name: "agent-stop", title: "node process hangs (SIGSTOP)", strike: func(_ context.Context, _ *rig, p *node) ([]*node, error) {
+		return []*node{p}, signalPID(p.agent, syscall.SIGSTOP)
+	}, undo: func(_ *rig, victims []*node) error { return signalPID(victims[0].agent, syscall.SIGCONT) }},
+	{name: "postmaster-stop", title: "postmaster hangs (SIGSTOP, with its sessions)", strike: toPostmaster(syscall.SIGSTOP, true), undo: wake},
+	{name: "standby", title: "synchronous standby's machine off", undo: powerOn, strike: func(ctx context.Context, r *rig, p *node) ([]*node, error) {
+		v, err := r.synchronous(ctx)
+		if err != nil {
+			return nil, err
+		}
+		v.powerOff()
+		return []*node{v}, nil
+	}},
+	{name: "standby-link", title: "synchronous standby's link cut (silence)", links: true, undo: mend, strike: func(ctx context.Context, r *rig, p *node) ([]*node, error) {
+		v, err := r.synchronous(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return []*node{v}, v.cut(inwards | outwards)
+	}},
+	{name: "standbys", title: "both standbys' machines off, back after 3 s", after: 3 * time.Second, undo: powerOn, strike: func(_ context.Context, r *rig, p *node) ([]*node, error) {
+		var victims []*node
+		for _, n := range r.nodes[:members] {
+			if n != p {
+				n.powerOff()
+				victims = append(victims, n)
+			}
+		}
+		return victims, nil
+	}},
+	{name: "store", title: "the whole store away", links: true, undo: func(r *rig, _ []*node) error { return r.system.startStore() },
+		strike: func(_ context.Context, r *rig, _ *node) ([]*node, error) { return nil, r.system.stopStore() }},
+	{name: "full", title: "primary's disk for PostgreSQL full", needs: layout{disks: true}, undo: makeRoom, strike: func(_ context.Context, _ *rig, p *node) ([]*node, error) {
+		return []*node{p}, fill(p.disk)
+	}},
+	{name: "full-all", title: "all of the primary's disks full, the store's as well", needs: layout{disks: true}, undo: makeRoom, strike: func(_ context.Context, _ *rig, p *node) ([]*node, error) {
+		return []*node{p}, errors.Join(fill(p.disk), fill(p.dir))
+	}},
+	{name: "leader", title: "primary's machine and the one of the store's leader off, of five", needs: layout{witnesses: 2}, prepare: leadElsewhere, undo: powerOn,
+		strike: func(_ context.Context, r *rig, p *node) ([]*node, error) {
+			leader := r.system.storeLeader()
+			if leader == nil {
+				return nil, errors.New("the store's leader is not known")
+			}
+			p.powerOff()
+			leader.powerOff()
+			if leader == p {
+				return []*node{p}, nil
+			}
+			return []*node{p, leader}, nil
+		}},
+	{name: "clock-ahead", title: "primary's clock an hour ahead", needs: layout{clocks: true}, after: 8 * time.Second, undo: setClock, strike: moveClock(time.Hour)},
+	{name: "clock-behind", title: "primary's clock an hour behind", needs: layout{clocks: true}, after: 8 * time.Second, undo: setClock, strike: moveClock(-time.Hour)},
+}
+
+// leadElsewhere has the store led from a node without PostgreSQL, or the primary's own: with two of three members gone nobody could know
+// what was acknowledged, and that is another fault. Elections are left to chance.
+func leadElsewhere(ctx context.Context, r *rig, p *node) error {
+	for range 20 {
+		leader := r.system.storeLeader()
+		if leader == p || leader != nil && leader.index >= members {
+			return nil
+		}
+		if leader != nil {
+			leader.powerOff()
+			pause(ctx, time.Second)
+			if err := r.system.restart(leader); err != nil {
+				return err
+			}
+		}
+		if _, err := r.whole(ctx, 2*time.Minute); err != nil {
+			return err
+		}
+	}
+	return errors.New("the store's leader is still on a standby's node after 20 elections")
+}
+
+func makeRoom(r *rig, victims []*node) error {
+	v := victims[0]
+	return errors.Join(empty(v.disk), empty(v.dir), r.system.restart(v)) // as the service manager would
+}
+
+// moveClock leaves all doors in the count: nothing is broken.
+func moveClock(by time.Duration) func(context.Context, *rig, *node) ([]*node, error) {
+	return func(ctx context.Context, r *rig, p *node) ([]*node, error) {
+		r.moved = p
+		return nil, errors.Join(p.clock.set(by), r.checkClock(ctx, by))
+	}
+}
+
+func setClock(r *rig, _ []*node) error { return r.moved.clock.set(0) }
+
+// synchronous finds a standby whose confirmations commits wait for.
+func (r *rig) synchronous(ctx context.Context) (*node, error) {
+	var address string
+	if err := r.client.ask(ctx, &address, "SELECT host(client_addr) FROM pg_stat_replication WHERE state = 'streaming' AND sync_state IN ('sync', 'quorum') ORDER BY 1 LIMIT 1"); err != nil {
+		return nil, fmt.Errorf("find a synchronous standby: %w", err)
+	}
+	return r.at(address)
+}
 
 func (r *rig) findPrimary(ctx context.Context) (*node, error) {
 	var address string
 	if err := r.client.ask(ctx, &address, "SELECT host(inet_server_addr())"); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("find the primary: %w", err)
 	}
+	return r.at(address)
+}
+
+func (r *rig) at(address string) (*node, error) {
 	for _, n := range r.nodes {
 		if n.address == address {
 			return n, nil
@@ -188,3 +210,6 @@ func (r *rig) findPrimary(ctx context.Context) (*node, error) {
 	}
 	return nil, fmt.Errorf("nobody has the address %s", address)
 }
+
+// other is a member that is not the given one.
+func (r *rig) other(than *node) *node { return r.nodes[(than.index+1)%members] }

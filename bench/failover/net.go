@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/backstay/backstay/bench/internal/process"
 )
 
 // A network is where the machines are: each has a namespace of its own, joined by a bridge in another. Where the kernel
@@ -25,9 +27,20 @@ type network struct {
 	subnet   int // of 127.0.x where there are no namespaces
 }
 
+var networks int // made so far: each has a name of its own
+
+// cidr is the range of the machines' addresses.
+func (n *network) cidr() string {
+	if n.loopback {
+		return "127.0.0.0/8"
+	}
+	return "10.77.0.0/24"
+}
+
 // newNetwork makes the bridge; close takes everything down again.
 func newNetwork(loopback bool) (*network, error) {
-	n := &network{prefix: fmt.Sprintf("bsf%d", os.Getpid()), loopback: loopback, subnet: 100 + os.Getpid()%100}
+	networks++
+	n := &network{prefix: fmt.Sprintf("bsf%d.%d", os.Getpid(), networks), loopback: loopback, subnet: 100 + (os.Getpid()+networks)%100}
 	if loopback {
 		return n, nil
 	}
@@ -132,13 +145,13 @@ func (m *machine) command(argv ...string) *exec.Cmd {
 }
 
 // start runs a program on the machine until it is killed; what it says goes to a file.
-func (m *machine) start(log string, argv ...string) (int, error) {
+func (m *machine) start(log string, env []string, argv ...string) (int, error) {
 	f, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return 0, err
 	}
 	defer f.Close()
-	c := m.command(argv...)
+	c := m.command(append(append([]string{"env"}, env...), argv...)...)
 	c.Stdout, c.Stderr = f, f
 	if err := c.Start(); err != nil {
 		return 0, err
@@ -164,7 +177,7 @@ func (m *machine) processes() []int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, p := range m.procs {
-		pids = append(pids, descendants(p.Pid)...)
+		pids = append(pids, process.Descendants(p.Pid)...)
 	}
 	return pids
 }
@@ -182,18 +195,6 @@ func (m *machine) powerOff() {
 			return
 		}
 	}
-}
-
-// descendants lists a process and all below it.
-func descendants(pid int) []int {
-	out := []int{pid}
-	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	for _, f := range strings.Fields(string(children)) {
-		if child, err := strconv.Atoi(f); err == nil {
-			out = append(out, descendants(child)...)
-		}
-	}
-	return out
 }
 
 // dial connects from the machine.

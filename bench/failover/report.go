@@ -1,56 +1,126 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 )
 
-// report prints a table with a row for each fault.
-func report(out io.Writer, results []result, o options) {
-	fmt.Fprintf(out, "\nBackstay, profile %s, %s, three nodes, gaps in seconds\n\n", o.profile, o.protection)
-	fmt.Fprintln(out, "| fault | rounds | gap, median | gap, worst | new sessions: errors | longest wait | idle sessions lost | errors in flight | rows lost | not acknowledged, yet there | two primaries | redundant again after | load |")
-	fmt.Fprintln(out, "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
-	for _, f := range faults {
-		var of []result
+// report prints the gaps of all systems side by side, and then all that was counted.
+func report(out io.Writer, results []result) {
+	var present []entrant
+	for _, e := range entrants {
+		if slices.ContainsFunc(results, func(r result) bool { return r.System == e.name && r.Register == "" }) {
+			present = append(present, e)
+		}
+	}
+	of := func(system, fault string) (some []result) {
 		for _, r := range results {
-			if r.Fault == f.name {
-				of = append(of, r)
+			if r.System == system && r.Fault == fault && r.Register == "" {
+				some = append(some, r)
 			}
 		}
-		if len(of) == 0 {
-			continue
+		return some
+	}
+	if len(present) == 0 {
+		fmt.Fprintln(out, "no results")
+		return
+	}
+	gaps(out, present, of)
+	counts(out, present, of)
+	for _, r := range results {
+		if r.Register != "" {
+			fmt.Fprintf(out, "%s: %d operations on %d registers: %s\n", r.System, r.Operations, registerKeys, r.Register)
 		}
-		if of[0].Skipped != "" {
-			fmt.Fprintf(out, "| %s | – | skipped: %s | | | | | | | | | | |\n", f.title, of[0].Skipped)
-			continue
-		}
-		sum := func(get func(result) int) (n int) {
-			for _, r := range of {
-				n += get(r)
+	}
+}
+
+func gaps(out io.Writer, present []entrant, of func(system, fault string) []result) {
+	fmt.Fprintf(out, "\nSeconds without a write: median / worst. ≥: there were no writes until the fault was undone.\n\n| fault |")
+	rule := "|---|"
+	for _, e := range present {
+		fmt.Fprintf(out, " %s |", e.title)
+		rule += "--:|"
+	}
+	for _, e := range present[1:] {
+		fmt.Fprintf(out, " %s ÷ %s |", e.title, present[0].title)
+		rule += "--:|"
+	}
+	fmt.Fprintln(out, "\n"+rule)
+	for _, f := range faults {
+		var cells []string
+		var medians []float64
+		some := false
+		for _, e := range present {
+			all := of(e.name, f.name)
+			if len(all) == 0 {
+				cells, medians = append(cells, "–"), append(medians, 0)
+				continue
 			}
-			return n
+			some = true
+			sorted := values(all, func(r result) float64 { return r.Gap })
+			stuck := ""
+			if slices.ContainsFunc(all, func(r result) bool { return r.Stuck }) {
+				stuck = "≥ "
+			}
+			cells = append(cells, fmt.Sprintf("%s%.2f / %.2f", stuck, median(sorted), sorted[len(sorted)-1]))
+			medians = append(medians, median(sorted))
 		}
-		gaps := sorted(of, func(r result) float64 { return r.Gap })
-		waits := sorted(of, func(r result) float64 { return r.NewWait })
-		wholes := sorted(of, func(r result) float64 { return r.Whole })
-		twos := sorted(of, func(r result) float64 { return r.Two })
-		loads := sorted(of, func(r result) float64 { return r.Load })
-		fmt.Fprintf(out, "| %s | %d | %.2f | %.2f | %d | %.2f | %d | %d | %d | %d | %.2f | %.1f | %.0f–%.0f |\n", f.title, len(of),
-			median(gaps), gaps[len(gaps)-1], sum(func(r result) int { return r.New }), waits[len(waits)-1],
-			sum(func(r result) int { return r.Idle }), sum(func(r result) int { return r.Flight }), of[len(of)-1].Lost,
-			sum(func(r result) int { return r.Extra }), max(twos[len(twos)-1], 0), median(wholes), loads[0], loads[len(loads)-1])
+		if !some {
+			continue
+		}
+		for _, m := range medians[1:] {
+			if m == 0 || medians[0] == 0 {
+				cells = append(cells, "–")
+			} else {
+				cells = append(cells, fmt.Sprintf("%.1f", m/medians[0]))
+			}
+		}
+		fmt.Fprintf(out, "| %s | %s |\n", f.title, strings.Join(cells, " | "))
+	}
+}
+
+func counts(out io.Writer, present []entrant, of func(system, fault string) []result) {
+	fmt.Fprintln(out, "\nWhat clients saw, over all rounds: errors, of new sessions and idle ones out of how many; rows; seconds.")
+	fmt.Fprintln(out, "\n| fault | system | rounds | new sessions: errors | longest wait | idle sessions: errors | errors at work | rows lost | not acknowledged, yet there | two primaries | redundant again after: median / worst | load | difficulties |")
+	fmt.Fprintln(out, "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
+	for _, f := range faults {
+		for _, e := range present {
+			all := of(e.name, f.name)
+			if len(all) == 0 {
+				continue
+			}
+			sum := func(get func(result) int) (n int) {
+				for _, r := range all {
+					n += get(r)
+				}
+				return n
+			}
+			wholes, loads := values(all, func(r result) float64 { return r.Whole }), values(all, func(r result) float64 { return r.Load })
+			fmt.Fprintf(out, "| %s | %s | %d | %d of %d | %.2f | %d of %d | %d | %d | %d | %.2f | %.1f / %.1f | %.0f–%.0f | %d |\n", f.title, e.title, len(all),
+				sum(func(r result) int { return r.New }), sum(func(r result) int { return r.NewOf }), worst(all, func(r result) float64 { return r.NewWait }),
+				sum(func(r result) int { return r.Idle }), sum(func(r result) int { return r.IdleOf }), sum(func(r result) int { return r.Work }),
+				sum(func(r result) int { return r.Lost }), sum(func(r result) int { return r.Extra }), worst(all, func(r result) float64 { return r.Two }),
+				median(wholes), wholes[len(wholes)-1], loads[0], loads[len(loads)-1], sum(func(r result) int { return min(1, len(r.Difficulty)) }))
+		}
 	}
 	fmt.Fprintln(out)
 }
 
-func sorted(of []result, get func(result) float64) []float64 {
+func values(of []result, get func(result) float64) []float64 {
 	var all []float64
 	for _, r := range of {
 		all = append(all, get(r))
 	}
-	slices.Sort(all)
+	slices.SortFunc(all, cmp.Compare)
 	return all
+}
+
+func worst(of []result, get func(result) float64) float64 {
+	all := values(of, get)
+	return all[len(all)-1]
 }
 
 func median(sorted []float64) float64 {

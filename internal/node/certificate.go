@@ -1,7 +1,11 @@
 package node
 
 import (
+	"cmp"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -43,4 +47,35 @@ func (s *stateful) instanceTLS(i *instance, service string, c config.PostgresTLS
 		},
 	})
 	return &postgres.TLS{Cert: file, Key: file, CA: trust.Files(dir).CA, Full: true}
+}
+
+// engineTLS is how this node itself, rather than its clients through it, speaks to the instances of a service: with those
+// authorities that the instances hold each other against.
+func (n *Node) engineTLS(sc config.Service) (*tls.Config, error) {
+	if sc.Engine == nil || sc.Engine.Postgres == nil || sc.Engine.Postgres.TLS.Off {
+		return nil, nil
+	}
+	c := sc.Engine.Postgres.TLS
+	file := cmp.Or(c.CA, trust.Files(trustDir(n.options.Data)).CA)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("no certificate in %s", file)
+	}
+	out := &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	if c.CA != "" && c.Verify == "ca" {
+		out.InsecureSkipVerify = true // of the name only: the chain is held against the authorities below
+		out.VerifyConnection = func(s tls.ConnectionState) error {
+			between := x509.NewCertPool()
+			for _, cert := range s.PeerCertificates[1:] {
+				between.AddCert(cert)
+			}
+			_, err := s.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: pool, Intermediates: between})
+			return err
+		}
+	}
+	return out, nil
 }

@@ -146,7 +146,7 @@ func (n *Node) stage(l *loaded) (*staged, error) {
 	if err := telemetry.CheckAccessLog(l.config.AccessLog); err != nil {
 		return nil, fmt.Errorf("access_log: %w", err)
 	}
-	st.snapshot, err = snapshot.Build(l.config, snapshot.Deps{Metrics: n.metrics, Previous: n.snapshot.Load(), Modes: n.modes, Cache: n.caches.Get, Sharing: n.sharing(l.config), Pool: func(name string) *pool.Service {
+	st.snapshot, err = snapshot.Build(l.config, snapshot.Deps{Metrics: n.metrics, Previous: n.snapshot.Load(), Modes: n.modes, EngineTLS: n.engineTLS, Cache: n.caches.Get, Sharing: n.sharing(l.config), Pool: func(name string) *pool.Service {
 		if p := n.pools[name]; p != nil {
 			st.pools[name] = p
 		} else if st.pools[name] == nil {

@@ -11,7 +11,9 @@ import (
 // TestInstancesUseTLS: without a word in the configuration replication is encrypted with certificates of the cluster's own
 // authority, which are good for clients at every node's address; one that is gone is issued anew before the instance is started.
 func TestInstancesUseTLS(t *testing.T) {
-	x := startTrio(t, "", "")
+	x := startTrio(t, "", `  - {name: kept, listen: "ADDRESS:`+readsPort+`", service: db, keep_sessions: true}
+  - {name: kept-reads, listen: "ADDRESS:`+keptReadsPort+`", service: db, keep_sessions: true, standbys: 1m}
+`)
 	primary := x.primary()
 	c := x.session(primary, clientsPort, "")
 	if n, err := ask(c, "SELECT count(*)::text FROM pg_stat_replication JOIN pg_stat_ssl USING (pid) WHERE ssl AND version = 'TLSv1.3'"); err != nil || n != "2" {
@@ -23,6 +25,20 @@ func TestInstancesUseTLS(t *testing.T) {
 			t.Errorf("by way of %s: TLS %s, %v", n, used, err)
 		}
 	}
+	// A listener that knows the protocol speaks TLS to members itself, to the primary and to standbys.
+	const how = "SELECT ssl || ' ' || pg_is_in_recovery() FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+	if got, err := ask(x.session("a", readsPort, "sslmode=disable"), how); err != nil || got != "true false" {
+		t.Errorf("a session that is kept: TLS and standby %q, %v", got, err)
+	}
+	await(t, time.Minute, "a session that is kept is served by a standby over TLS", func() bool {
+		c, err := x.connect("a", keptReadsPort, "sslmode=disable")
+		if err != nil {
+			return false
+		}
+		defer c.Close(t.Context())
+		got, err := ask(c, how)
+		return err == nil && got == "true true"
+	})
 	if info, err := ask(x.session(other(x, primary), instancePort, ""), "SELECT current_setting('primary_conninfo')"); err != nil || !strings.Contains(info, "sslmode=verify-full") {
 		t.Errorf("a standby follows with %q, %v", info, err)
 	}

@@ -33,6 +33,7 @@ const (
 	clientsPort   = "5432"
 	readsPort     = "5434"
 	instancePort  = "5433"
+	keptReadsPort = "5435"
 	trioReadLimit = "2s"
 )
 
@@ -91,7 +92,7 @@ func freeNetwork(t *testing.T) string {
 	for range 50 {
 		network := fmt.Sprintf("127.%d.%d", 60+rand.N(100), rand.N(250))
 		free := true
-		for _, port := range []string{clientsPort, readsPort, instancePort, "7400", "7403"} {
+		for _, port := range []string{clientsPort, readsPort, keptReadsPort, instancePort, "7400", "7403"} {
 			l, err := net.Listen("tcp", network+".1:"+port)
 			if free = free && err == nil; err == nil {
 				l.Close()

@@ -1,6 +1,7 @@
 package pgproxy
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/binary"
@@ -51,7 +52,8 @@ func (s *session) dial(ctx context.Context, m *pool.Member) (*link, error) {
 }
 
 func (s *session) encrypt(ctx context.Context, l *link) error {
-	if s.service.TLS == nil {
+	secure := cmp.Or(s.service.TLS, s.service.EngineTLS)
+	if secure == nil {
 		return nil
 	}
 	ctx, cancel := s.search.Bounded(ctx)
@@ -70,7 +72,7 @@ func (s *session) encrypt(ctx context.Context, l *link) error {
 	if answer[0] != 'S' {
 		return fmt.Errorf("%w: %s does not speak it: give its service no tls, or turn ssl on", transport.ErrTLS, l.member.Address())
 	}
-	cfg, err := transport.ForMember(s.service.TLS, l.member.Address(), l.member.Host())
+	cfg, err := transport.ForMember(secure, l.member.Address(), l.member.Host())
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"strings"
@@ -23,6 +24,9 @@ type Deps struct {
 	Cache func(service string) *cache.Cache
 	// Previous is the picture in force, whose rates go on where their settings stay; nil for none.
 	Previous *Snapshot
+	// EngineTLS returns how the members of a service with an engine are spoken to by a listener that knows their protocol; nil
+	// without TLS.
+	EngineTLS func(config.Service) (*tls.Config, error)
 	// Modes are the node's degradation modes; nil makes some for the picture alone.
 	Modes *protect.Modes
 	// Sharing is about rates that all nodes have together.
@@ -113,6 +117,11 @@ func (b *builder) listener(c config.Listener) error {
 	}
 	if err != nil {
 		return err
+	}
+	if c.KeepSessions && b.deps.EngineTLS != nil {
+		if l.Service.EngineTLS, err = b.deps.EngineTLS(l.Service.Config); err != nil {
+			return fmt.Errorf("TLS to the instances of %s: %w", c.Service, err)
+		}
 	}
 	for _, sni := range c.SNI {
 		s, err := b.serviceNamed(sni.Service)

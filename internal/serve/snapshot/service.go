@@ -21,6 +21,7 @@ type Service struct {
 	Config    config.Service
 	Pool      *pool.Service
 	TLS       *tls.Config // towards members; nil without TLS; an empty ServerName stands for the host of the member's address
+	EngineTLS *tls.Config // the same, within the protocol of the service's engine; nil without
 	HTTP2     bool        // members speak HTTP/2
 	Timeout   Timeout
 	Retry     *Retry

@@ -47,11 +47,10 @@ type ShedSnapshot struct {
 // whether one call in a hundred is sheddable or all of them are; calls right at the border are refused at random in
 // proportion.
 type Shed struct {
-	target, interval time.Duration
-	queue            Gate
-	random           source
-	weighted         bool
-	clock            clock
+	queue    Gate
+	random   source
+	weighted bool
+	clock    clock
 
 	border   atomic.Uint64 // priority (upper half) and the share of it that is refused (lower half, of 2^32)
 	shortest atomic.Int64  // delay in this interval
@@ -61,7 +60,10 @@ type Shed struct {
 	refused  atomic.Uint64
 	arrivals [priorities]atomic.Uint32 // fading
 
-	mu       sync.Mutex // over what follows; not waited for by calls
+	mu sync.Mutex // over what follows; not waited for by calls
+
+	target, interval time.Duration
+
 	level    float64
 	capacity float64 // calls served per interval while the queue stood
 	delay    time.Duration
@@ -72,10 +74,21 @@ const noDelay = math.MaxInt64
 // NewShed makes a shedder that admits everything.
 func NewShed(o ShedOptions) *Shed {
 	s := &Shed{clock: newClock(), queue: o.Queue, random: source{o.Rand}, weighted: o.Weighted}
-	s.target, s.interval = orDefault(o.Target, 5*time.Millisecond), orDefault(o.Interval, 100*time.Millisecond)
+	s.Update(o)
 	s.shortest.Store(noDelay)
 	s.ends.Store(int64(s.interval))
 	return s
+}
+
+// Update puts another Target and Interval in force; the level stays.
+func (s *Shed) Update(o ShedOptions) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	interval := orDefault(o.Interval, 100*time.Millisecond)
+	if s.interval > 0 {
+		s.capacity *= float64(interval) / float64(s.interval) // it is counted by the interval
+	}
+	s.target, s.interval = orDefault(o.Target, 5*time.Millisecond), interval
 }
 
 // Admit says whether a call of this priority may go on, with ErrShed where not.

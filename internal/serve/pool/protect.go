@@ -273,8 +273,11 @@ func (s *Service) setShed(c config.Service) {
 		interval = 100 * time.Millisecond
 	}
 	p.interval.Store(int64(interval))
-	if p.shed.Load() == nil || o != p.found.shed {
-		p.found.shed = o
-		p.shed.Store(resilience.NewShed(resilience.ShedOptions{Target: time.Duration(o.Target), Interval: time.Duration(o.Interval)}))
+	bounds := resilience.ShedOptions{Target: time.Duration(o.Target), Interval: time.Duration(o.Interval)}
+	if shed := p.shed.Load(); shed == nil {
+		p.shed.Store(resilience.NewShed(bounds))
+	} else if o != p.found.shed {
+		shed.Update(bounds)
 	}
+	p.found.shed = o
 }

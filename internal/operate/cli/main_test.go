@@ -41,6 +41,12 @@ func program() {
 			fmt.Printf("%+v\n", o)
 			return nil
 		},
+		Join: func(_ context.Context, _ RunOptions, j JoinOptions) (string, error) {
+			return fmt.Sprintf("%+v", j), nil
+		},
+		Recover: func(_ context.Context, o RunOptions, r RecoverOptions) (string, error) {
+			return fmt.Sprintf("%s: %+v", o.Node, r), nil
+		},
 		Zone: time.UTC,
 	}))
 }
@@ -101,6 +107,7 @@ func startNode(ts *testscript.TestScript, _ bool, _ []string) {
 // fake is a node in the middle of trouble: all that the status can show is there.
 type fake struct {
 	versioned
+	membership
 	log    *event.Log
 	status chan api.Status // of capacity 1: the picture there is
 	mode   string          // NAME STATE, as it was turned last

@@ -16,8 +16,11 @@ const referencePath = "../../../docs/commands.md"
 // TestReference keeps docs/commands.md equal to the commands; -update rewrites it.
 func TestReference(t *testing.T) {
 	a := newApp(Options{
-		Run:  func(context.Context, RunOptions) error { return nil },
-		Demo: func(context.Context, DemoOptions) error { return nil },
+		Run:     func(context.Context, RunOptions) error { return nil },
+		Demo:    func(context.Context, DemoOptions) error { return nil },
+		Init:    func(RunOptions) (string, error) { return "", nil },
+		Join:    func(context.Context, RunOptions, JoinOptions) (string, error) { return "", nil },
+		Recover: func(context.Context, RunOptions, RecoverOptions) (string, error) { return "", nil },
 	})
 	got := reference(a.root())
 	if *update {

@@ -60,7 +60,7 @@ func (s Service) WithDefaults() Service {
 	}
 	for p, d := range map[*time.Duration]time.Duration{
 		&s.Heartbeat: 200 * time.Millisecond, &s.Suspicion: 1200 * time.Millisecond, &s.TTL: 4 * time.Second,
-		&s.HoldDown: 30 * time.Second, &s.CatchUp: 5 * time.Second, &s.Settle: time.Second,
+		&s.HoldDown: 30 * time.Second, &s.CatchUp: 5 * time.Second, &s.Settle: 2 * time.Second,
 	} {
 		if *p == 0 {
 			*p = d

@@ -195,6 +195,52 @@ func TestLoginIsTriedAgain(t *testing.T) {
 	}
 }
 
+// A client that has said all still gets its answer.
+func TestHalfClose(t *testing.T) {
+	k := start(t, "", "")
+	k.fake(newFake(t, nil, answer))
+	c, err := net.Dial("tcp", k.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	f := pgproto3.NewFrontend(c, c)
+	f.Send(&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: map[string]string{"user": "x"}})
+	if err := f.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	receive := func() (kinds string) {
+		for {
+			m, err := f.Receive()
+			if err != nil {
+				return kinds + " " + err.Error()
+			}
+			switch m.(type) {
+			case *pgproto3.CommandComplete:
+				kinds += "C"
+			case *pgproto3.ReadyForQuery:
+				return kinds + "Z"
+			}
+		}
+	}
+	if got := receive(); got != "Z" {
+		t.Fatal(got)
+	}
+	f.Send(&pgproto3.Query{String: "INSERT"})
+	if err := f.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if got := receive(); got != "CZ" {
+		t.Errorf("after its half-close it got %q", got)
+	}
+	if got := receive(); got != " unexpected EOF" {
+		t.Errorf("then %q", got)
+	}
+}
+
 // A session that cannot be set up again says what it was.
 func TestSettingThatFailsAgain(t *testing.T) {
 	k := start(t, "", "")

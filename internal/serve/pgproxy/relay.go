@@ -31,7 +31,7 @@ func (s *session) begin(l *link) bool {
 	if s.over {
 		return false
 	}
-	s.link = l
+	s.link, s.begun = l, true
 	s.track.reset(l.parameters)
 	s.ending.member = l.member.Name()
 	go s.guard(l)
@@ -368,6 +368,7 @@ func (s *session) lastWord(err error) {
 
 // linger lets the client read its last message: what it still sends would otherwise take it away.
 func (s *session) linger() {
+	_ = s.socket.SetDeadline(time.Now().Add(failTime))
 	_, _ = io.Copy(io.Discard, io.LimitReader(s.client, 16<<20)) // until the deadline at the latest
 }
 

@@ -95,13 +95,15 @@ func (s *Server) Count(listener string) (c Count) {
 		if one.listener.Name != listener {
 			continue
 		}
-		c.Sessions++
 		one.mu.Lock()
-		if one.track.ties != 0 {
-			c.Tied++
-		}
-		if one.link == nil {
-			c.Detached++
+		if one.begun {
+			c.Sessions++
+			if one.track.ties != 0 {
+				c.Tied++
+			}
+			if one.link == nil {
+				c.Detached++
+			}
 		}
 		one.mu.Unlock()
 	}

@@ -46,6 +46,7 @@ type session struct {
 	link    *link         // nil while it has no server
 	busy    bool          // counted as work of the service
 	changed chan struct{} // closed at the next change; nil while nobody waits for one
+	begun   bool          // it has been on a server
 	over    bool          // the client was told its last
 	ending  ending
 }
@@ -127,8 +128,8 @@ func (s *session) serve(ctx context.Context) {
 		l.member.Done(pool.Outcome{Result: pool.OK, Took: l.took})
 		return
 	}
+	defer s.part()
 	s.up(ctx)
-	s.part()
 }
 
 // welcome tells the client that it is let in.

@@ -37,7 +37,8 @@ const (
 	trioReadLimit = "2s"
 )
 
-// startTrio starts three nodes; engine and listener are further lines of the configuration, indented as they have to be.
+// startTrio starts three nodes; engine (of PostgreSQL, or a whole redis) and listeners are further lines of the configuration,
+// indented as they have to be.
 func startTrio(t *testing.T, engine, listeners string) *trio {
 	t.Helper()
 	if _, err := exec.LookPath("psql"); err != nil {
@@ -121,8 +122,10 @@ func (x *trio) configure(name, engine, listeners string) {
 	for _, n := range []string{"a", "b", "c"} {
 		fmt.Fprintf(&b, "  - {name: %s, address: %s, zone: %s}\n", n, x.address[n], n)
 	}
-	fmt.Fprintf(&b, "services:\n  - name: db\n    hold: 30s\n    engine:\n      postgres:\n        nodes: [a, b, c]\n        port: %s\n", instancePort)
-	fmt.Fprintf(&b, "        hba: [\"host all all 127.0.0.0/8 scram-sha-256\"]\n%s", engine)
+	if !strings.HasPrefix(strings.TrimSpace(engine), "redis:") {
+		engine = "      postgres:\n        hba: [\"host all all 127.0.0.0/8 scram-sha-256\"]\n" + engine + "        nodes: [a, b, c]\n        port: " + instancePort + "\n"
+	}
+	fmt.Fprintf(&b, "services:\n  - name: db\n    hold: 30s\n    engine:\n%s", engine)
 	fmt.Fprintf(&b, "listeners:\n  - {name: db, listen: \"%[1]s:%[2]s\", service: db}\n", x.address[name], clientsPort)
 	b.WriteString(strings.ReplaceAll(listeners, "ADDRESS", x.address[name]))
 	if err := os.WriteFile(x.file(name, "backstay.yaml"), []byte(b.String()), 0o600); err != nil {

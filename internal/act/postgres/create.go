@@ -134,8 +134,11 @@ func (e *Engine) makeRoles(ctx context.Context) error {
 			}
 			text := fmt.Sprintf(`DO $backstay$ BEGIN
  IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = '%[1]s') THEN CREATE ROLE %[1]s; END IF; END $backstay$;
- ALTER ROLE %[1]s WITH %[2]s PASSWORD %[3]s`, role, attributes, literal(p))
+ ALTER ROLE %[1]s WITH %[2]s`, role, attributes)
 			if _, err := c.Exec(ctx, text); err != nil {
+				return err
+			}
+			if err := setPassword(ctx, c, role, p); err != nil {
 				return err
 			}
 		}
@@ -144,19 +147,6 @@ GRANT EXECUTE ON FUNCTION pg_catalog.pg_ls_dir(text, boolean, boolean), pg_catal
  pg_catalog.pg_read_binary_file(text), pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean) TO `+rewinder)
 		return err
 	})
-}
-
-// setSuperuser gives the superuser the password of its file. That of a cluster which was adopted stays, where it has one.
-func (e *Engine) setSuperuser(ctx context.Context, c *pgx.Conn, password string) error {
-	if e.o.DataPath != filepath.Join(e.o.DataDir, "pgdata") {
-		var has bool
-		err := c.QueryRow(ctx, "SELECT rolpassword IS NOT NULL FROM pg_authid WHERE rolname = "+literal(e.o.Superuser)).Scan(&has)
-		if err != nil || has {
-			return err
-		}
-	}
-	_, err := c.Exec(ctx, fmt.Sprintf("ALTER ROLE %s WITH PASSWORD %s", hbaWord(e.o.Superuser), literal(password)))
-	return err
 }
 
 func literal(v string) string {

@@ -39,6 +39,7 @@ func build(o Options, self config.Node) *Node {
 	n.tracer = telemetry.NewTracer(telemetry.TracerOptions{Node: self.Name, Version: o.Version, Metrics: n.metrics, Log: o.Log.With("component", "trace")})
 
 	n.metrics.SetRates(n.rateSamples)
+	n.metrics.SetCertificates(n.certificateSamples)
 
 	// observe
 	n.resolver = resolve.NewResolver(resolve.Options{Log: o.Log.With("component", "resolve"), OnChange: n.onEndpoints, Append: n.append})

@@ -24,6 +24,7 @@ var (
 	spansExported  = desc("trace_spans_total", "Spans handed to the collector, by result.", "result")
 	listenerOpened = desc("listener_connections_total", "Connections accepted.", "listener")
 	listenerActive = desc("listener_active_connections", "Connections that are open.", "listener")
+	listenerExpiry = desc("listener_certificate_expiry_timestamp_seconds", "When the certificate of a TLS listener expires.", "listener", "file")
 	listenerRefuse = desc("listener_refused_total", "Connections and requests turned away before they had a route, by reason.", "listener", "reason")
 )
 
@@ -110,7 +111,7 @@ var (
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		buildInfo, nodeReady, reloads, reloadOK, reloadTime, configVersion, certificate, accessLines, accessDropped, spansExported,
-		listenerOpened, listenerActive, listenerRefuse,
+		listenerOpened, listenerActive, listenerExpiry, listenerRefuse,
 		httpRequests, httpDuration, httpReceived, httpSent,
 		tcpSessions, tcpActive, tcpDuration, tcpReceived, tcpSent,
 		serviceRetries, serviceShed, serviceLevel, serviceLimit, serviceInFlight, serviceQueued, serviceHeld, serviceMembers, serviceReady, servicePanic, serviceBreaker,
@@ -129,6 +130,11 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	out := scrape{ch}
 	m.node.collect(out)
+	if read := m.certificates.Load(); read != nil {
+		for _, c := range (*read)() {
+			out.gauge(listenerExpiry, float64(c.Expires.Unix()), c.Listener, c.File)
+		}
+	}
 	if read := m.rates.Load(); read != nil {
 		for _, r := range (*read)() {
 			out.gauge(rateShare, r.Share, r.Name)

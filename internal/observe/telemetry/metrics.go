@@ -22,6 +22,8 @@ type Metrics struct {
 	members   table[memberKey, *Member]
 	sessions  table[sessionsKey, *Sessions]
 	rates     atomic.Pointer[func() []RateSample]
+
+	certificates atomic.Pointer[func() []CertificateSample]
 }
 
 // NewMetrics registers the node's metrics, and those of the Go runtime and the process, with reg. With nil it makes
@@ -61,6 +63,19 @@ func (m *Metrics) Handler() http.Handler {
 func (m *Metrics) SetBuild(version, goVersion, node string) {
 	if m != nil {
 		m.node.build.Store(&[3]string{version, goVersion, node})
+	}
+}
+
+// CertificateSample is a certificate that a listener has in use.
+type CertificateSample struct {
+	Listener, File string
+	Expires        time.Time
+}
+
+// SetCertificates says who knows of the listeners' certificates.
+func (m *Metrics) SetCertificates(read func() []CertificateSample) {
+	if m != nil {
+		m.certificates.Store(&read)
 	}
 }
 

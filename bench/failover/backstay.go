@@ -45,7 +45,7 @@ func (b *backstay) prepare(l layout) error {
 }
 
 func (b *backstay) traits() traits {
-	return traits{door: 5432, inLine: members - 1, reaction: 2 * time.Second, patience: 20 * time.Second, recovery: 5 * time.Minute}
+	return traits{door: 5432, inLine: members - 1, reaction: 6 * time.Second, patience: 20 * time.Second, recovery: 5 * time.Minute}
 }
 
 func (b *backstay) config(self *node) string {

@@ -188,7 +188,7 @@ func setClock(r *rig, _ []*node) error { return r.moved.clock.set(0) }
 // synchronous finds a standby whose confirmations commits wait for.
 func (r *rig) synchronous(ctx context.Context) (*node, error) {
 	var address string
-	if err := r.client.ask(ctx, &address, "SELECT host(client_addr) FROM pg_stat_replication WHERE state = 'streaming' AND sync_state IN ('sync', 'quorum') ORDER BY 1 LIMIT 1"); err != nil {
+	if err := r.client.ask(ctx, &address, "SELECT host(client_addr) FROM pg_stat_replication WHERE state = 'streaming' AND sync_state IN ('sync', 'quorum') ORDER BY random() LIMIT 1"); err != nil {
 		return nil, fmt.Errorf("find a synchronous standby: %w", err)
 	}
 	return r.at(address)

@@ -41,7 +41,7 @@ var (
 		check:      "inter 250ms fastinter 100ms downinter 100ms fall 2 rise 1",
 		timeouts:   "retries 3\n  option redispatch\n  timeout connect 1s\n  timeout check 500ms",
 		parameters: "wal_sender_timeout: 2s, wal_receiver_timeout: 2s, wal_receiver_status_interval: 1s, wal_retrieve_retry_interval: 200ms",
-		reaction:   8 * time.Second, patience: 40 * time.Second,
+		reaction:   8 * time.Second, patience: 30 * time.Second,
 	}
 	patroniDefaults = patroniTimings{
 		ttl: 30, loopWait: 10, retry: 10, startTimeout: "300", heartbeat: 100, election: 1000,

@@ -34,16 +34,17 @@ func RunPostgres(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	return showPostgres(ctx, o, program, postgresScript(o.Length))
+	return showPostgres(ctx, o, program, postgresScript(o.Length), wholeWithin)
 }
 
-// showPostgres plays a script on a stage of its own, and leaves nothing behind.
-func showPostgres(ctx context.Context, o Options, program string, script []*postgresScene) (err error) {
+// showPostgres plays a script on a stage of its own, and leaves nothing behind. Its patience is how long it waits for
+// redundancy to be whole again.
+func showPostgres(ctx context.Context, o Options, program string, script []*postgresScene, patience time.Duration) (err error) {
 	st, err := newPostgresStage(program)
 	if err != nil {
 		return err
 	}
-	s := &postgresShow{stage: st, script: script, length: o.Length, out: o.Out, view: newPostgresView(o.Out, o.Plain)}
+	s := &postgresShow{stage: st, script: script, length: o.Length, patience: patience, out: o.Out, view: newPostgresView(o.Out, o.Plain)}
 	defer func() {
 		fmt.Fprintln(o.Out, "The nodes leave …")
 		primary := ""
@@ -73,6 +74,7 @@ type postgresShow struct {
 	stage    *postgresStage
 	script   []*postgresScene
 	length   time.Duration
+	patience time.Duration
 	view     postgresView
 	out      io.Writer
 	writers  *writers
@@ -107,8 +109,8 @@ func (s *postgresShow) prepare(ctx context.Context) error {
 	s.stopAll = stop
 	s.observer = observe(watching, s.stage.nodes, password)
 	s.watch = followAll(watching, s.stage.nodes)
-	if !s.observer.awaitWhole(ctx, time.Now().Add(90*time.Second)) {
-		return errors.Join(ctx.Err(), fmt.Errorf("PostgreSQL was not redundant within 90s; n1 said:\n%s", s.stage.nodes[0].said()))
+	if !s.observer.awaitWhole(ctx, time.Now().Add(max(s.patience, 90*time.Second))) {
+		return errors.Join(ctx.Err(), fmt.Errorf("PostgreSQL was not redundant; n1 said:\n%s", s.stage.nodes[0].said()))
 	}
 	step(s.observer.primary() + " is the primary, both standbys stream and count for acknowledgement")
 	s.writers = newWriters(addresses, password)
@@ -121,7 +123,7 @@ func (s *postgresShow) prepare(ctx context.Context) error {
 
 // awaitPassword waits until the nodes have agreed on the superuser's password.
 func (s *postgresShow) awaitPassword(ctx context.Context) (password string, err error) {
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(max(s.patience, 30*time.Second)); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
 		if password, err = s.stage.password(); err == nil && password != "" {
 			return password, nil
 		}

@@ -76,18 +76,18 @@ func (s *postgresShow) play(ctx context.Context) error {
 		if !sleepUntil(ctx, s.began.Add(sc.at)) {
 			return nil
 		}
-		if !s.observer.awaitWhole(ctx, time.Now().Add(wholeWithin)) {
+		if !s.observer.awaitWhole(ctx, time.Now().Add(s.patience)) {
 			if ctx.Err() != nil {
 				return nil
 			}
-			s.say(fmt.Sprintf("redundancy was not whole again within %s; the script goes on", wholeWithin))
+			s.say(fmt.Sprintf("redundancy was not whole again within %s; the script goes on", s.patience))
 		}
 		if err := s.perform(ctx, sc); err != nil {
 			return err
 		}
 	}
-	s.observer.awaitWhole(ctx, time.Now().Add(wholeWithin))
-	sleepUntil(ctx, s.began.Add(s.length))
+	sleepUntil(ctx, s.began.Add(s.length)) // what the last scene breaks is not seen at once
+	s.observer.awaitWhole(ctx, time.Now().Add(s.patience))
 	return nil
 }
 
@@ -118,7 +118,7 @@ func (s *postgresShow) perform(ctx context.Context, sc *postgresScene) error {
 
 // victim is the node that the next scene happens to.
 func (s *postgresShow) victim(ctx context.Context, standby bool) (*postgresNode, error) {
-	for deadline := time.Now().Add(wholeWithin); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(s.patience); time.Now().Before(deadline); {
 		name := s.observer.primary()
 		if standby {
 			name = s.observer.standby()

@@ -21,7 +21,7 @@ func TestPostgresDemonstrationShort(t *testing.T) {
 	script := postgresScript(shortestPostgres)[:2]
 	script[0].at, script[1].at = time.Second, 4*time.Second
 	var out bytes.Buffer
-	err := showPostgres(t.Context(), Options{Length: 8 * time.Second, Plain: true, Out: &out}, program, script)
+	err := showPostgres(t.Context(), Options{Length: 8 * time.Second, Plain: true, Out: &out}, program, script, 2*time.Minute)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}

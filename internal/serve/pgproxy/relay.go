@@ -147,7 +147,7 @@ func (s *session) cut(l *link) {
 // between says whether what comes next can wait until the server has answered what it has. The caller holds the mutex.
 func (s *session) between() bool {
 	t := &s.track
-	return s.service.Pool.Frozen() && t.work > 0 && !t.open && !t.copies
+	return s.service.Pool.Frozen() && t.work > 0 && !t.open && !t.copies && !t.torn
 }
 
 // await waits until new work may begin again, or something has changed.

@@ -81,7 +81,7 @@ func newChallenge(v verifier, first string) (*challenge, error) {
 		return nil, errScram
 	}
 	c := &challenge{v: v, header: parts[0] + ",,", bare: parts[2]}
-	_, theirs, ok := strings.Cut(parts[2], "r=")
+	_, theirs, ok := strings.Cut(parts[2], ",r=")
 	theirs, _, _ = strings.Cut(theirs, ",")
 	if !ok || theirs == "" || !strings.HasPrefix(parts[2], "n=") {
 		return nil, errScram

@@ -20,12 +20,13 @@ type settings struct {
 
 type setting struct{ name, text string }
 
-// settingOf reads what a SET or RESET is about. It says false for what ends with its transaction.
+// settingOf reads what a SET or RESET is about. It says false for what ends with its transaction. What is more than one plain statement, or
+// sets more than one thing, is about itself: it neither replaces another nor is replaced.
 func settingOf(text string) (setting, bool) {
 	text = strings.TrimRight(strings.TrimSpace(text), "; \t\r\n")
 	words := strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return r == ' ' || r == '\t' || r == '\n' || r == '\r' || r == '=' })
-	if len(words) < 2 {
-		return setting{}, false
+	if len(words) < 2 || words[0] != "set" && words[0] != "reset" || strings.Contains(text, ";") {
+		return setting{name: text, text: text}, true
 	}
 	verb, rest := words[0], words[1:]
 	if verb == "set" && rest[0] == "session" && len(rest) > 1 && rest[1] != "characteristics" && rest[1] != "authorization" {
@@ -36,6 +37,10 @@ func settingOf(text string) (setting, bool) {
 		return setting{}, false
 	case verb == "reset" && rest[0] == "all":
 		return setting{name: "all", text: text}, true
+	case rest[0] == "session" && len(rest) > 1 && rest[1] == "characteristics": // isolation, read only and deferrable are set apart
+		return setting{name: text, text: text}, true
+	case rest[0] == "session_authorization":
+		return setting{name: "session authorization", text: text}, true
 	case rest[0] == "session" && len(rest) > 1:
 		return setting{name: "session " + rest[1], text: text}, true
 	case rest[0] == "time" && len(rest) > 1 && rest[1] == "zone":
@@ -72,11 +77,18 @@ func (s *settings) apply(texts []string) (lost bool) {
 
 func (s *settings) keep(one setting) {
 	if one.name == "all" {
-		s.kept = nil
+		s.kept = slices.DeleteFunc(s.kept, func(o setting) bool { return !o.stays() && o.name != o.text })
+		if slices.ContainsFunc(s.kept, func(o setting) bool { return o.name == o.text }) {
+			s.kept = append(s.kept, one)
+		}
 		return
 	}
 	s.kept = slices.DeleteFunc(s.kept, func(o setting) bool { return o.name == one.name })
-	if !strings.EqualFold(one.text[:min(5, len(one.text))], "reset") || strings.HasPrefix(one.name, "session ") || one.name == "role" {
+	several := slices.ContainsFunc(s.kept, func(o setting) bool { return o.name == o.text })
+	if several || one.name == one.text || one.stays() || !strings.EqualFold(one.text[:min(5, len(one.text))], "reset") {
 		s.kept = append(s.kept, one)
 	}
 }
+
+// stays says of a setting that RESET ALL does not touch it.
+func (one setting) stays() bool { return one.name == "role" || one.name == "session authorization" }

@@ -23,6 +23,7 @@ type tracker struct {
 	work   int  // items that a ReadyForQuery ends
 	open   bool // there are messages of the extended protocol that no Sync has ended
 	copies bool // the server takes rows: it passes over Sync
+	torn   bool // the client's message is not there as a whole: what comes next is the rest of it
 	over   bool // the client has said goodbye
 
 	ties       ties
@@ -44,6 +45,7 @@ type item struct {
 	name string // of the statement
 	msg  []byte // Parse
 	text string // where it is a setting or the like
+	ties ties   // what its text may tie
 	sets int    // settings in it that outlive their transaction
 }
 
@@ -58,20 +60,21 @@ type unit struct {
 
 // idle says that the server owes nothing, and no transaction is open.
 func (t *tracker) idle() bool {
-	return t.status == 'I' && t.head == len(t.queue) && !t.open && !t.copies
+	return t.status == 'I' && t.unasked()
 }
 
 // unasked says that the server has nothing to answer.
-func (t *tracker) unasked() bool { return t.head == len(t.queue) && !t.open && !t.copies }
+func (t *tracker) unasked() bool { return t.head == len(t.queue) && !t.open && !t.copies && !t.torn }
 
 // forget drops what is on its way: it did not reach the server.
 func (t *tracker) forget() {
-	t.queue, t.head, t.work, t.open, t.copies, t.over = t.queue[:0], 0, 0, false, false, false
+	t.queue, t.head, t.work, t.open, t.copies, t.torn, t.over = t.queue[:0], 0, 0, false, false, false, false
 	t.pending, t.unit = item{msg: t.pending.msg[:0]}, unit{texts: t.unit.texts[:0]}
 }
 
 // client takes in a part of a message on its way to the server. It says true at the end of what ReadyForQuery ends.
 func (t *tracker) client(p *part) bool {
+	t.torn = !p.last
 	switch p.kind {
 	case 'Q':
 		return t.query(p)
@@ -126,7 +129,8 @@ func (t *tracker) push(it item) {
 		}
 	}
 	if t.waiting += len(it.msg); t.waiting > maxStatementBytes {
-		t.ties |= tieStatements
+		it.ties |= tieStatements
+		t.ties |= it.ties
 		it.msg = nil
 	}
 	if len(t.queue)-t.head >= maxPipeline {
@@ -153,21 +157,30 @@ func (t *tracker) query(p *part) bool {
 	}
 	t.words.end()
 	t.open = false // it ends what is open like a Sync
-	it := item{kind: 'Q', sets: t.words.sets}
+	it := item{kind: 'Q', sets: t.words.sets, ties: t.learn()}
 	if p.first && t.words.telling() && len(p.body) <= maxSettingText {
 		it.text = string(cstring(p.body))
 	}
-	t.learn()
 	t.push(it)
 	t.work++
 	return true
 }
 
 // learn takes in what the words of a text say.
-func (t *tracker) learn() {
-	t.ties |= t.words.ties
+func (t *tracker) learn() ties {
+	found := t.words.ties
 	if t.words.configs > 0 {
-		t.ties |= tieSetting
+		found |= tieSetting
+	}
+	t.ties |= found
+	return found
+}
+
+// untie lets go of what a command has ended. What stands in requests behind it is still to come.
+func (t *tracker) untie(ended ties) {
+	t.ties &^= ended
+	for i := t.head; i < len(t.queue); i++ {
+		t.ties |= t.queue[i].ties
 	}
 }
 
@@ -190,7 +203,7 @@ func (t *tracker) parse(p *part) {
 	if len(t.pending.msg)+len(p.raw) <= maxStatement {
 		t.pending.msg = append(t.pending.msg, p.raw...)
 	} else {
-		t.ties |= tieStatements
+		t.pending.ties |= tieStatements
 	}
 	if end := bytes.IndexByte(text, 0); end >= 0 {
 		text = text[:end] // behind it are the types of parameters, which have no words
@@ -200,7 +213,8 @@ func (t *tracker) parse(p *part) {
 		return
 	}
 	t.words.end()
-	t.learn()
+	t.ties |= t.pending.ties
+	t.pending.ties |= t.learn()
 	if t.words.telling() && len(text) <= maxSettingText && p.first {
 		t.pending.text, t.pending.sets = string(text), t.words.sets
 	}
@@ -359,6 +373,9 @@ func (t *tracker) settle(simple bool, text string, told int) {
 		texts = append(texts[:0], text)
 	}
 	switch {
+	case u.sets > 0 && (u.failed && u.committed || u.undone && t.status == 'I'): // before or after the transaction's end
+		t.ties |= tieSetting
+		texts = nil
 	case u.failed || u.sets == 0, simple && told == 0: // it did not work, or ends with its transaction
 		texts = nil
 	case simple && (text == "" || u.tags != u.sets), !simple && len(texts) != u.sets:
@@ -407,7 +424,7 @@ func (t *tracker) complete(tag []byte) {
 		t.ties |= tieLoad
 	case "UNLISTEN":
 		if strings.HasSuffix(strings.TrimRight(t.told(), "; \n"), "*") {
-			t.ties &^= tieListen
+			t.untie(tieListen)
 		}
 	case "DEALLOCATE":
 		words := strings.Fields(t.told())
@@ -415,14 +432,14 @@ func (t *tracker) complete(tag []byte) {
 			t.deallocate(strings.Trim(words[n-1], `";`))
 		}
 	case "DEALLOCATE ALL":
-		t.ties &^= tiePrepare
+		t.untie(tiePrepare)
 		t.statements, t.kept = nil, 0
 	case "DISCARD ALL":
-		t.ties &^= discardable
+		t.untie(discardable)
 		t.statements, t.kept, t.settings = nil, 0, settings{}
 		t.unnamed = t.unnamed[:0]
 	case "DISCARD TEMP":
-		t.ties &^= tieTemporary
+		t.untie(tieTemporary)
 	}
 }
 

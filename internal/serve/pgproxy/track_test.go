@@ -120,6 +120,14 @@ func TestSettings(t *testing.T) {
 		"a transaction's beginning": {[]string{"> Q BEGIN; SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", "< C BEGIN", "< C SET", "< Z T", "> Q COMMIT", "< C COMMIT", "< Z I"}, nil, false},
 		"extended":                  {[]string{"> P /SET a = 1//", "> B //", "> E", "> S", "< 1", "< 2", "< C SET", "< Z I"}, []string{"SET a = 1"}, false},
 		"extended, not known":       {[]string{"> B x//", "> E", "> S", "< 2", "< C SET", "< Z I"}, nil, true},
+		"reset all keeps who it is": {slices.Concat(one("SET ROLE x", "SET", "I"), one("SET a = 1", "SET", "I"), one("RESET ALL", "RESET", "I")), []string{"SET ROLE x"}, false},
+		"of two only one replaced":  {slices.Concat([]string{"> Q SET a = 1; SET b = 2", "< C SET", "< C SET", "< Z I"}, one("SET a = 3", "SET", "I")), []string{"SET a = 1; SET b = 2", "SET a = 3"}, false},
+		"of two one reset":          {slices.Concat([]string{"> Q SET a = 1; SET b = 2", "< C SET", "< C SET", "< Z I"}, one("RESET a", "RESET", "I")), []string{"SET a = 1; SET b = 2", "RESET a"}, false},
+		"local, and not":            {[]string{"> Q SET LOCAL a = 1; SET b = 2", "< C SET", "< C SET", "< Z I"}, []string{"SET LOCAL a = 1; SET b = 2"}, false},
+		"reset all, then one":       {slices.Concat(one("SET b = 1", "SET", "I"), []string{"> Q RESET ALL; SET a = 1", "< C RESET", "< C SET", "< Z I"}), []string{"SET b = 1", "RESET ALL; SET a = 1"}, false},
+		"characteristics":           {slices.Concat(one("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE", "SET", "I"), one("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", "SET", "I")), []string{"SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE", "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"}, false},
+		"with remarks":              {slices.Concat(one("-- app\nSET a = 1", "SET", "I"), one("-- app\nSET b = 1", "SET", "I")), []string{"-- app\nSET a = 1", "-- app\nSET b = 1"}, false},
+		"after a rollback, at once": {[]string{"> P /ROLLBACK//", "> E", "> P /SET a = 1//", "> E", "> S", "< 1", "< C ROLLBACK", "< 1", "< C SET", "< Z I"}, nil, true},
 		"an update":                 {one("UPDATE t SET a = 1", "UPDATE 1", "I"), nil, false},
 	} {
 		tr := newTracker()
@@ -175,6 +183,8 @@ func TestTies(t *testing.T) {
 		{[]string{"> Q LOAD 'x'", "< C LOAD", "< Z I"}, tieLoad},
 		{[]string{"> Q CREATE TEMP TABLE x ()", "< C CREATE TABLE", "< Z I", "> Q DISCARD TEMP", "< C DISCARD TEMP", "< Z I"}, 0},
 		{[]string{"> Q SELECT pg_advisory_lock(1)", "< C SELECT 1", "< Z I", "> Q DISCARD ALL", "< C DISCARD ALL", "< Z I"}, 0},
+		{[]string{"> Q DISCARD ALL", "> P /SELECT pg_advisory_lock(1)//", "> S", "< C DISCARD ALL", "< Z I"}, tieAdvisory}, // as Npgsql does it
+		{[]string{"> Q DISCARD TEMP", "> Q CREATE TEMP TABLE x ()", "< C DISCARD TEMP", "< Z I"}, tieTemporary},
 		{[]string{"< W"}, tieReplication},
 		{[]string{"> ~"}, tieProtocol},
 	} {
@@ -186,5 +196,20 @@ func TestTies(t *testing.T) {
 	}
 	if got := (tieTemporary | tieCursor).String(); got != "a temporary table" {
 		t.Error(got)
+	}
+}
+
+// A message that is there in part only belongs to the server that has its beginning: its rest would be read as requests by another.
+func TestTornMessageIsNotIdle(t *testing.T) {
+	for _, kind := range []byte("QPCFd") {
+		tr := newTracker()
+		tr.client(&part{kind: kind, raw: make([]byte, 105), body: make([]byte, 100), first: true})
+		if tr.idle() || tr.unasked() {
+			t.Errorf("%c: idle in the middle of a message", kind)
+		}
+		tr.client(&part{kind: kind, raw: make([]byte, 100), body: make([]byte, 100), last: true})
+		if kind == 'd' && !tr.idle() {
+			t.Error("rows that nobody asked for are not over")
+		}
 	}
 }

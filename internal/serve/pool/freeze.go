@@ -35,7 +35,7 @@ func (s *Service) Working() int64 { return s.freezing.working.Load() }
 func (s *Service) BeginWork() bool {
 	s.freezing.working.Add(1)
 	if s.freezing.on.Load() {
-		s.freezing.working.Add(-1)
+		s.EndWork()
 		return false
 	}
 	return true

@@ -73,6 +73,25 @@ func TestUnansweredSessionGoesToTheNextPrimary(t *testing.T) {
 			t.Errorf("an answered session goes on: %q", b)
 		}
 	})
+	t.Run("a request behind the first packet", func(t *testing.T) {
+		k := start(t, primaries)
+		took := make(chan bool, 1)
+		said := "\x00\x00\x00\x08login" + "request"
+		k.primary("a", member(t, func(c *net.TCPConn) {
+			_, _ = io.ReadFull(c, make([]byte, len(said)))
+			took <- true
+			_, _ = c.Read(make([]byte, 1))
+		}))
+		c := k.dial()
+		if _, err := io.WriteString(c, said); err != nil {
+			t.Fatal(err)
+		}
+		<-took
+		k.primary("b", good)
+		if b, err := io.ReadAll(c); err == nil {
+			t.Errorf("the request is sent again: %q", b)
+		}
+	})
 	t.Run("more than is kept", func(t *testing.T) {
 		k := start(t, primaries)
 		took := make(chan bool, 1)

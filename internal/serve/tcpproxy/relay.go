@@ -2,6 +2,7 @@ package tcpproxy
 
 import (
 	"context"
+	"encoding/binary"
 	"net"
 	"sync/atomic"
 	"time"
@@ -53,6 +54,11 @@ func (r *relay) keep(b []byte) {
 		return
 	}
 	r.kept = append(r.kept, b...)
+	// A client that is sure to be let in may send a request right behind its first packet, whose length comes first. The server may have done it
+	// although nobody heard so.
+	if len(r.kept) >= 4 && int64(len(r.kept)) > int64(binary.BigEndian.Uint32(r.kept)) {
+		r.keeps, r.kept = false, nil
+	}
 }
 
 // release lets go of a member that has not answered, and leaves the client as it was. It says whether what the client has said can be said

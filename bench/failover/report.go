@@ -54,7 +54,7 @@ func gaps(out io.Writer, present []entrant, of func(system, fault string) []resu
 		var medians []float64
 		some := false
 		for _, e := range present {
-			all := of(e.name, f.name)
+			all := slices.DeleteFunc(of(e.name, f.name), func(r result) bool { return r.Acked == 0 }) // the fault did not take place
 			if len(all) == 0 {
 				cells, medians = append(cells, "–"), append(medians, 0)
 				continue

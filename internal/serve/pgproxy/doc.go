@@ -16,4 +16,9 @@
 //
 // The package must not keep passwords: a client proves its own by SCRAM, and the key that the proof shows logs in to servers that have the
 // same verifier.
+//
+// # Where to find what
+//
+// session.go is a session's life, login.go and scram.go its way in, relay.go what passes and ending.go how it goes; restore.go brings it to
+// another server. track.go reads what the client asks and answers.go what became of it: they do no I/O, and words.go reads SQL for them.
 package pgproxy

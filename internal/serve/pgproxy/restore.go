@@ -15,6 +15,8 @@ import (
 	"github.com/backstay/backstay/internal/serve/reach"
 )
 
+var errOver = errors.New("the session is over")
+
 // obtain returns the server that the session has; without one, another is found and told what the session needs.
 func (s *session) obtain(ctx context.Context) (*link, error) {
 	s.mu.Lock()

@@ -17,6 +17,7 @@ import (
 	"github.com/backstay/backstay/internal/serve/reach"
 	"github.com/backstay/backstay/internal/serve/snapshot"
 	"github.com/backstay/backstay/internal/serve/transport"
+	"github.com/backstay/backstay/resilience"
 )
 
 // session is one client's, over all the servers that it comes to.
@@ -175,7 +176,7 @@ func (s *session) reject(err error) {
 		how = telemetry.EndedReset
 	case errors.Is(err, context.Canceled):
 		how, raw = telemetry.EndedCut, encode(fatal(codeShutdown, "this node of Backstay is shutting down", againHint))
-	case limited(err):
+	case errors.Is(err, resilience.ErrLimited):
 		how, raw = telemetry.EndedLimited, encode(fatal(codeTooMany, fmt.Sprintf("the service %s has as many sessions as it may", s.service.Name), ""))
 	default:
 		raw = encode(fatal(codeNotNow, fmt.Sprintf("there is no primary of %s to be reached; waited %s", s.service.Name, s.search.Waited.Round(time.Millisecond)), againHint))

@@ -164,3 +164,12 @@ var vocabulary = func() map[string]string {
 	}
 	return m
 }()
+
+// telling says that the text itself is needed later.
+func (w *words) telling() bool {
+	switch w.first {
+	case "set", "reset", "unlisten", "deallocate", "discard":
+		return true
+	}
+	return false
+}

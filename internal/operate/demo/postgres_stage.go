@@ -233,7 +233,7 @@ func (s *postgresStage) configuration(self *postgresNode) []byte {
         hold_down: 5s                        # short, so that a minute shows much
         parameters: {shared_buffers: 32MB, dynamic_shared_memory_type: mmap}
 listeners:
-  - {name: %[1]s, listen: %[3]q, service: %[1]s}
+  - {name: %[1]s, listen: %[3]q, service: %[1]s, keep_sessions: true}
 shutdown: {lame_duck: 0s, drain: 1s}
 `, postgresService, s.ports.instance, self.listen)
 	return []byte(b.String())

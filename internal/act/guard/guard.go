@@ -183,7 +183,11 @@ func (g *guard) linger(ctx context.Context) {
 		if err != nil {
 			return // somebody has taken over
 		}
-		if !waiting {
+		switch {
+		case g.isPrimary(): // a promotion that the node had asked for has come about
+			g.stop("the node process is gone")
+			waiting = false
+		case !waiting:
 			g.stopFast()
 		}
 		_ = lock.Close()

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -247,6 +248,26 @@ func TestPrimaryWithoutAWord(t *testing.T) {
 	if !ends(t, db, 20*time.Second) {
 		t.Fatal("a primary outlived its node")
 	}
+}
+
+// A promotion may come about only when the node that asked for it is gone.
+func TestPromotedWithoutANode(t *testing.T) {
+	db, dir := database(t)
+	for _, name := range []string{"PG_VERSION", "standby.signal"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g := &guard{Options: Options{DataDir: dir, Lock: filepath.Join(dir, "lock"), Linger: time.Hour, Patience: 200 * time.Millisecond, Log: slog.New(slog.DiscardHandler)}}
+	over := make(chan struct{})
+	go func() { defer close(over); g.linger(t.Context()) }()
+	if err := os.Remove(filepath.Join(dir, "standby.signal")); err != nil {
+		t.Fatal(err)
+	}
+	if !ends(t, db, 20*time.Second) {
+		t.Fatal("a primary outlived its node")
+	}
+	<-over
 }
 
 func TestGuardIsKilled(t *testing.T) {

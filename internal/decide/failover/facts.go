@@ -229,10 +229,31 @@ func (f *facts) wouldLose() bool {
 	if !f.down() || f.asynchronous() && len(f.v.reachable()) > 0 {
 		return false
 	}
+	if f.outdated() {
+		return true
+	}
 	if reach := f.v.reachable(); !f.s.Covered(reach) {
 		return f.say("%s; acknowledged writes are on %s, of which [%s] can be reached", f.trouble, f.s.whereabouts(), strings.Join(reach, " "))
 	}
 	return false
+}
+
+// outdated finds a record that is older than an instance, as after a recovery of the store from an older state: who has the acknowledged
+// writes is not known then, unless all are asked.
+func (f *facts) outdated() bool {
+	newest, missing := "", []string(nil)
+	epoch := f.s.Epoch
+	for _, m := range f.v.Service.Members {
+		if r, ok := f.v.heard(m.Node); ok && r.Observed && r.Observation.Epoch > epoch {
+			newest, epoch = m.Node, r.Observation.Epoch
+		}
+		if !f.v.able(m.Node) {
+			missing = append(missing, m.Node)
+		}
+	}
+	return newest != "" && len(missing) > 0 &&
+		f.say("%s; %s has known epoch %d, the record only %d: it does not tell who has all acknowledged writes, and [%s] cannot be reached",
+			f.trouble, newest, epoch, f.s.Epoch, strings.Join(missing, " "))
 }
 
 // whereabouts says where the acknowledged writes are.

@@ -56,6 +56,12 @@ var scenes = []struct {
 		return healthy().on("a", func(n *Node) { n.Report.Store, n.Report.StoreAway = false, 2*time.Second })
 	}},
 	{"would-lose", func() View { return healthy().gone("a").on("c", func(n *Node) { n.Report.Observation.Empty = true }) }},
+	{"record-outdated", func() View { // the store was recovered from before c became the primary
+		return healthy().gone("c").on("a", func(n *Node) {
+			n.Report.Serving, n.Report.Observation.Epoch = false, 5
+			n.Report.Observation.Role, n.Report.Observation.Upstream = "standby", "c"
+		})
+	}},
 	{"loss-accepted", func() View {
 		v := healthy().gone("a").on("c", func(n *Node) { n.Report.Observation.Empty = true })
 		v.State.Wish = &Wish{ID: "w", Kind: WishFailover, To: "b", By: "ann"}

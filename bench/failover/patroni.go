@@ -55,7 +55,7 @@ var (
 func newPatroni(t patroniTimings) func(*options, []*node, layout) (system, error) {
 	return func(_ *options, nodes []*node, _ layout) (system, error) {
 		if nodes[0].net.loopback {
-			return nil, errors.New("Patroni is run in network namespaces only")
+			return nil, errors.New("network namespaces are needed to run Patroni")
 		}
 		for _, program := range []string{"patroni", "etcd", "haproxy"} {
 			if _, err := exec.LookPath(program); err != nil && !exists("/usr/sbin/"+program) {
@@ -298,7 +298,7 @@ func (p *patroni) settled(ctx context.Context) error {
 		roles[m.Role]++
 	}
 	if roles["leader"] != 1 || roles["sync_standby"] < 1 || len(seen.Members) < members {
-		return fmt.Errorf("Patroni has no leader, synchronous standby and other member: %v", seen.Members)
+		return fmt.Errorf("no leader, synchronous standby and other member of Patroni: %v", seen.Members)
 	}
 	return nil
 }

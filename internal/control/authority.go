@@ -75,7 +75,7 @@ func (u *unit) confirming(now time.Time) []string {
 }
 
 // reflex stops an instance that runs as a primary without authority. It says whether it had to.
-func (u *unit) reflex(v failover.View, contacts map[string]Contact) bool {
+func (u *unit) reflex(contacts map[string]Contact) bool {
 	o := u.observation
 	if u.engine == nil || !u.observed || !o.Running || o.Role != plan.Primary || u.authority(u.now, contacts) {
 		if u.observed && (!o.Running || o.Role != plan.Primary) {

@@ -159,7 +159,7 @@ func (s *sim) whole() string {
 // others counts the members that are to be in line with a primary, or of these the ones that confirm writes.
 func (s *sim) others(primary string, confirm bool) (n int) {
 	for _, m := range s.svc.Members {
-		if m.Node != primary && !m.Cascade && !(confirm && m.Async) {
+		if m.Node != primary && !m.Cascade && (!confirm || !m.Async) {
 			n++
 		}
 	}

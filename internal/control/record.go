@@ -16,7 +16,7 @@ func (u *unit) learnUpdate(up cluster.Update) {
 	found := false
 	u.storeHeard = time.Now()
 	for _, ch := range up.Changes {
-		if ch.Key != u.key("state") {
+		if ch.Key != u.stateKey() {
 			continue
 		}
 		found = true
@@ -82,7 +82,7 @@ func (u *unit) probe(now time.Time) {
 	u.beside(func(ctx context.Context) func() {
 		ctx, cancel := context.WithTimeout(ctx, u.patienceWithStore())
 		defer cancel()
-		kv, err := u.c.o.Store.Get(ctx, u.key("state"))
+		kv, err := u.c.o.Store.Get(ctx, u.stateKey())
 		return func() {
 			u.probing = false
 			switch {
@@ -147,7 +147,7 @@ func (u *unit) write(next failover.State, what string) {
 	u.beside(func(ctx context.Context) func() {
 		ctx, cancel := context.WithTimeout(ctx, u.patienceWithStore())
 		defer cancel()
-		revision, err := u.c.o.Store.Put(ctx, u.key("state"), value, previous)
+		revision, err := u.c.o.Store.Put(ctx, u.stateKey(), value, previous)
 		return func() {
 			u.writing = false
 			if err != nil {

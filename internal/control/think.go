@@ -27,7 +27,7 @@ func (u *unit) think(now time.Time) {
 	u.probe(now)
 	v := u.look(now)
 	contacts, _ := u.c.look()
-	fencing := u.reflex(v, contacts)
+	fencing := u.reflex(contacts)
 	u.keepLease(v)
 	if u.known && !fencing {
 		if u.state != nil && u.state.Plan != nil {

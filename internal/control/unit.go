@@ -92,7 +92,8 @@ func newUnit(c *Control, svc failover.Service, engine Engine) *unit {
 	return u
 }
 
-func (u *unit) key(name string) string { return "services/" + u.svc.Name + "/" + name }
+// stateKey is where the store keeps the failover.State.
+func (u *unit) stateKey() string { return "services/" + u.svc.Name + "/state" }
 
 func (u *unit) wake() {
 	select {
@@ -125,7 +126,7 @@ func (u *unit) run(ctx context.Context) {
 	if u.engine != nil {
 		parts.Go(func() { u.observe(ctx) })
 	}
-	updates := u.c.o.Store.Watch(ctx, u.key("state"))
+	updates := u.c.o.Store.Watch(ctx, u.stateKey())
 	deadline := time.NewTimer(time.Hour)
 	defer deadline.Stop()
 	for ctx.Err() == nil {

@@ -67,7 +67,7 @@ func (c *Control) changeService(ctx context.Context, service string, do func(*fa
 // change changes a record, again and again until nobody else did at the same time.
 func (c *Control) change(ctx context.Context, u *unit, do func(*failover.State) error) error {
 	for {
-		kv, err := c.o.Store.Get(ctx, u.key("state"))
+		kv, err := c.o.Store.Get(ctx, u.stateKey())
 		if errors.Is(err, cluster.ErrNotFound) {
 			return ErrNoRecord
 		}
@@ -85,7 +85,7 @@ func (c *Control) change(ctx context.Context, u *unit, do func(*failover.State) 
 		if err != nil {
 			return err
 		}
-		if _, err = c.o.Store.Put(ctx, u.key("state"), value, kv.Revision); !errors.Is(err, cluster.ErrConflict) {
+		if _, err = c.o.Store.Put(ctx, u.stateKey(), value, kv.Revision); !errors.Is(err, cluster.ErrConflict) {
 			return err
 		}
 	}

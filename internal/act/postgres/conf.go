@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -210,9 +209,4 @@ func (e *Engine) scrub() error {
 		return e.acc.Write(path, []byte(clean), 0o600)
 	}
 	return nil
-}
-
-func jsonText(v any) ([]byte, error) {
-	text, err := json.MarshalIndent(v, "", "  ")
-	return append(text, '\n'), err
 }

@@ -58,8 +58,8 @@ func (a *advance) grant() bool {
 		if asked == "" {
 			asked = p.Target
 		}
-		switch {
-		case asked == s.Primary || asked == "":
+		switch asked {
+		case s.Primary, "":
 			s.Answer(Fulfilled, fmt.Sprintf("%s is the primary at epoch %d", s.Primary, s.Epoch), a.v.Now)
 		default:
 			s.Answer(Failed, fmt.Sprintf("%s is the primary at epoch %d, not %s: %s", s.Primary, s.Epoch, asked, a.whyNot(asked, fenced)), a.v.Now)

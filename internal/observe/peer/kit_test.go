@@ -120,14 +120,6 @@ func (p *process) hears(t *testing.T, node, text string) Contact {
 
 func broken(c Contact) bool { return c.Broken != "" }
 
-// drain empties Changed.
-func (p *process) drain() {
-	select {
-	case <-p.Changed():
-	default:
-	}
-}
-
 // mute is a stand-in for a node: it accepts and does what is given.
 func mute(t *testing.T, do func(net.Conn)) (address string) {
 	t.Helper()

@@ -184,17 +184,7 @@ func (n *name) sentence() string {
 	return fmt.Sprintf("%s cannot be looked up: %s; %s.", n.question.name, n.problem, meanwhile)
 }
 
-// Static returns the endpoints of those members whose address needs no look-up: IP addresses and unix sockets.
-func Static(members []config.Member) []Endpoint {
-	var endpoints []Endpoint
-	for _, m := range members {
-		if _, _, ok := parse(m.Address); !ok {
-			endpoints = append(endpoints, static(m))
-		}
-	}
-	return endpoints
-}
-
+// static is the endpoint of a member whose address needs no look-up: an IP address or a unix socket.
 func static(m config.Member) Endpoint {
 	return Endpoint{Name: identity(m), Address: m.Address, Zone: m.Zone, Weight: m.Weight, Priority: m.Priority}
 }

@@ -54,15 +54,14 @@ func TestStaticMembersNeedNoLookUp(t *testing.T) {
 		{Address: "srv:_http._tcp.example", Weight: 1},
 		{Address: "[fe80::1%eth0]:80", Weight: 1},
 	}
-	want(t, "static", Static(list), []Endpoint{
+	r := NewResolver(Options{})
+	r.Set(map[string][]config.Member{"web": list})
+	want(t, "at once", r.Endpoints("web"), []Endpoint{
 		{Name: "a", Address: "10.0.0.1:80", Zone: "z", Weight: 3, Priority: 2},
 		{Name: "[2001:db8::1]:80", Address: "[2001:db8::1]:80", Weight: 1},
 		{Name: "unix:/run/web.sock", Address: "unix:/run/web.sock", Weight: 1},
 		{Name: "[fe80::1%eth0]:80", Address: "[fe80::1%eth0]:80", Weight: 1},
 	})
-	r := NewResolver(Options{})
-	r.Set(map[string][]config.Member{"web": list})
-	want(t, "at once", r.Endpoints("web"), Static(list))
 	want(t, "no such service", len(r.Endpoints("other")), 0)
 }
 

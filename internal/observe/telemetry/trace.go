@@ -78,64 +78,6 @@ func (t Trace) AppendTraceparent(dst []byte) []byte {
 	return append(dst, '-', '0', '0'+t.Flags&knownFlags)
 }
 
-// ValidTracestate says whether a tracestate header (several joined by commas) may be passed on: at most 512 bytes and
-// 32 members of key=value in the allowed characters (section 3.3). Without a valid traceparent it is dropped anyway.
-func ValidTracestate(h []byte) bool {
-	if len(h) > 512 {
-		return false
-	}
-	members := 0
-	for start := 0; start <= len(h); {
-		end := start
-		for end < len(h) && h[end] != ',' {
-			end++
-		}
-		m := trimBlanks(h[start:end])
-		if len(m) > 0 {
-			members++
-			if members > 32 || !validMember(m) {
-				return false
-			}
-		}
-		start = end + 1
-	}
-	return members > 0
-}
-
-// validMember checks one key=value.
-func validMember(m []byte) bool {
-	eq := 0
-	for eq < len(m) && m[eq] != '=' {
-		if !keyByte(m[eq]) {
-			return false
-		}
-		eq++
-	}
-	if eq == 0 || eq > 256 || eq == len(m) || len(m)-eq-1 > 256 {
-		return false
-	}
-	for _, c := range m[eq+1:] {
-		if c < 0x20 || c > 0x7e || c == '=' {
-			return false
-		}
-	}
-	return true
-}
-
-func keyByte(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '_' || c == '-' || c == '*' || c == '/' || c == '@'
-}
-
-func trimBlanks(b []byte) []byte {
-	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t') {
-		b = b[1:]
-	}
-	for len(b) > 0 && (b[len(b)-1] == ' ' || b[len(b)-1] == '\t') {
-		b = b[:len(b)-1]
-	}
-	return b
-}
-
 func appendHex(dst, src []byte) []byte {
 	for _, c := range src {
 		dst = append(dst, hexDigits[c>>4], hexDigits[c&15])

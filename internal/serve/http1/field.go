@@ -20,9 +20,6 @@ type Field struct {
 const hopByHop = Set(1)<<TransferEncoding | 1<<Connection | 1<<Upgrade | 1<<TE | 1<<KeepAlive | 1<<ProxyConnection |
 	1<<ProxyAuthenticate | 1<<ProxyAuthorization | 1<<HTTP2Settings
 
-// HopByHop tells whether a field of this name is for one connection only and must not be forwarded (RFC 9110, section 7.6.1).
-func HopByHop(id ID) bool { return hopByHop.Has(id) }
-
 // Get is the value of the first field with this well-known name, nil without one.
 func (h *head) Get(id ID) []byte {
 	if id != Unknown && h.Present.Has(id) {

@@ -155,8 +155,9 @@ func (st *startup) read(version uint32, body []byte) error {
 		case name == "replication":
 			st.replication = value != "false" && value != "off" && value != "no" && value != "0"
 		}
-		packet = append(append(packet, fields[i]...), 0)
-		packet = append(append(packet, fields[i+1]...), 0)
+		for _, field := range fields[i : i+2] {
+			packet = append(append(packet, field...), 0)
+		}
 	}
 	if st.user == "" {
 		return errors.New("no PostgreSQL user name specified in startup packet")
@@ -164,8 +165,9 @@ func (st *startup) read(version uint32, body []byte) error {
 	if st.database == "" {
 		st.database = st.user
 	}
-	st.packet = append(packet, 0)
-	binary.BigEndian.PutUint32(st.packet, uint32(len(st.packet)))
+	packet = append(packet, 0)
+	binary.BigEndian.PutUint32(packet, uint32(len(packet)))
+	st.packet = packet
 	return nil
 }
 

@@ -51,11 +51,12 @@ func (w *words) read(text []byte) {
 				w.skip = false
 				continue
 			}
-			if c == '\\' && w.escape {
+			switch {
+			case c == '\\' && w.escape:
 				w.skip = true
-			} else if c == w.quote { // doubled, it ends and begins again
+			case c == w.quote: // doubled, it ends and begins again
 				w.quote, w.last = 0, c
-			} else if !w.escape {
+			case !w.escape:
 				if end := bytes.IndexByte(text[i:], w.quote); end > 0 {
 					i += end - 1
 				} else if end < 0 {

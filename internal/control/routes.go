@@ -22,6 +22,11 @@ type Route struct {
 // older epoch, are to be cut.
 func (r Route) Valid(now time.Time) bool { return r.Primary != "" && !r.Hold && now.Before(r.Until) }
 
+// Reigns says whether a node may act as the primary, clients being held or not.
+func (r Route) Reigns(node string, now time.Time) bool {
+	return r.Primary == node && now.Before(r.Until)
+}
+
 // Ending says whether clients of a primary that is about to be one no more may end what they have begun.
 func (r Route) Ending(now time.Time) bool { return r.Hold && r.Primary != "" && now.Before(r.Until) }
 

@@ -38,12 +38,13 @@ func (s *stateful) followRoutes(ctx context.Context) error {
 		for _, sc := range services {
 			now := time.Now()
 			r := routes.Route(sc.Name)
+			r.Service = sc.Name // nothing may be known of it yet
 			s.watchdog(r, now)
+			s.guard(r, now)
 			ending := s.settle(ctx, r, now)
 			if !r.Valid(now) && !ending {
 				r = control.Route{Service: sc.Name, Epoch: r.Epoch, Hold: r.Hold}
 			}
-			s.guard(sc.Name, r, now)
 			if was, ok := last[sc.Name]; !ok || was.Primary != r.Primary || was.Epoch != r.Epoch || was.Address != r.Address {
 				last[sc.Name] = r
 				s.node.setPrimary(r)
@@ -78,18 +79,18 @@ func (s *stateful) tell(r control.Route) {
 	s.node.append(rec)
 }
 
-// guard tells the instance's guard for how long this node has authority, or that it has none.
-func (s *stateful) guard(service string, r control.Route, now time.Time) {
-	i := s.crew.instance(service)
+// guard tells the instance's guard for how long this node has authority, clients being held or not, or that it has none.
+func (s *stateful) guard(r control.Route, now time.Time) {
+	i := s.crew.instance(r.Service)
 	if i == nil {
 		return
 	}
-	if r.Primary != s.self.Name {
+	if !r.Reigns(s.self.Name, now) {
 		_ = i.guard.Standby() // a guard that does not listen has nothing to be told
 		return
 	}
 	if err := i.guard.Keep(r.Until.Sub(now)); err != nil {
-		s.log.Warn("the guard does not listen", "service", service, "error", err)
+		s.log.Warn("the guard does not listen", "service", r.Service, "error", err)
 	}
 }
 
@@ -103,7 +104,7 @@ func (s *stateful) watchdog(r control.Route, now time.Time) {
 		s.dog.Release(r.Service)
 		return
 	}
-	if r.Primary == s.self.Name && now.Before(r.Until) {
+	if r.Reigns(s.self.Name, now) {
 		s.dog.Keep(r.Service, r.Until)
 		return
 	}

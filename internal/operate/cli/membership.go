@@ -194,7 +194,7 @@ func (a *app) snapshotCommand() *cobra.Command {
 		Use:   "snapshot FILE",
 		Short: "Save the store to a file",
 		Long: "The file holds all that the nodes agreed on: the configuration's versions, who is primary at which epoch, and passwords that\n" +
-			"the nodes made. Keep it as you keep those; only its owner may read it. `backstay cluster recover --snapshot` begins anew\n" +
+			"the nodes made. Keep it as you keep those; only its owner may read it. `backstay cluster recover --snapshot FILE` begins anew\n" +
 			"with it, and etcd's own tools read it.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -101,7 +101,7 @@ func (s *sim) check(node string) {
 		return
 	}
 	s.mu.Lock()
-	acked := slices.Collect(maps.Keys(s.acked))
+	acked, acks := slices.Collect(maps.Keys(s.acked)), s.acks
 	s.mu.Unlock()
 	set := map[string]bool{}
 	for _, v := range s.world.Instance(node).Values() { // after the acknowledgements were collected
@@ -110,7 +110,7 @@ func (s *sim) check(node string) {
 	missing := slices.DeleteFunc(acked, func(v string) bool { return set[v] })
 	if len(missing) > 0 {
 		slices.Sort(missing)
-		for _, a := range s.acks {
+		for _, a := range acks {
 			if slices.Contains(missing, strings.Fields(a)[1]) {
 				s.logf("lost: %s", a)
 			}

@@ -99,28 +99,14 @@ func (c *Cluster) condition(ctx context.Context, m *etcdserverpb.Member, out *Co
 
 // Recoveries returns the audit records of recoveries by force, the newest first.
 func (c *Cluster) Recoveries(ctx context.Context) ([]Recovery, error) {
-	all, _, err := c.List(ctx, keyRecovered)
-	var out []Recovery
-	for _, kv := range all {
-		var r Recovery
-		if json.Unmarshal(kv.Value, &r) == nil {
-			out = append(out, r)
-		}
-	}
+	out, err := records[Recovery](ctx, c, keyRecovered)
 	slices.SortFunc(out, func(a, b Recovery) int { return b.Generation - a.Generation })
 	return out, err
 }
 
 // Tombstones returns the members that were removed for good, the newest last.
 func (c *Cluster) Tombstones(ctx context.Context) ([]Tombstone, error) {
-	all, _, err := c.List(ctx, keyTombstone)
-	var out []Tombstone
-	for _, kv := range all {
-		var t Tombstone
-		if json.Unmarshal(kv.Value, &t) == nil {
-			out = append(out, t)
-		}
-	}
+	out, err := records[Tombstone](ctx, c, keyTombstone)
 	slices.SortFunc(out, func(a, b Tombstone) int { return a.Time.Compare(b.Time) })
 	return out, err
 }
@@ -147,4 +133,17 @@ func (c *Cluster) Claim(ctx context.Context, fingerprint string) error {
 			"or give this one another name", ErrOtherCluster, strings.Join(c.o.Endpoints, ", "), c.o.Cluster)
 	}
 	return err
+}
+
+// records reads what is below a key; what is not readable is passed over.
+func records[T any](ctx context.Context, c *Cluster, prefix string) ([]T, error) {
+	all, _, err := c.List(ctx, prefix)
+	var out []T
+	for _, kv := range all {
+		var r T
+		if json.Unmarshal(kv.Value, &r) == nil {
+			out = append(out, r)
+		}
+	}
+	return out, err
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/backstay/backstay/internal/base/config"
 	"github.com/backstay/backstay/internal/serve/http1"
+	"github.com/backstay/backstay/internal/serve/pool"
 )
 
 // affinity says what ties the request to a member: the sticky cookie, and what the hash goes by.
@@ -16,7 +17,7 @@ func (e *exchange) affinity() {
 	if b.Policy == "hash" && b.Hash != nil {
 		key := e.hashKey(b.Hash)
 		e.query.HasHash = len(key) > 0
-		e.query.Hash = hash(key)
+		e.query.Hash = pool.Hash(key)
 	}
 }
 
@@ -35,17 +36,6 @@ func (e *exchange) hashKey(h *config.Hash) []byte {
 		return append([]byte(nil), a[:]...)
 	}
 	return nil
-}
-
-// hash is FNV-1a with the finaliser of MurmurHash3: the same on every node.
-func hash(b []byte) uint64 {
-	h := uint64(14695981039346656037)
-	for _, c := range b {
-		h = (h ^ uint64(c)) * 1099511628211
-	}
-	h = (h ^ h>>33) * 0xff51afd7ed558ccd
-	h = (h ^ h>>33) * 0xc4ceb9fe1a85ec53
-	return h ^ h>>33
 }
 
 // cookie is the value of the cookie of that name (RFC 6265, section 5.4), nil without one.

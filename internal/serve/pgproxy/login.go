@@ -218,16 +218,11 @@ func (s *session) prove(l *link) error {
 		return err
 	}
 	for {
-		kind, body, err := l.read()
-		switch {
-		case err != nil:
+		what, body, err := s.wanted(l)
+		if err != nil {
 			return err
-		case kind == 'E':
-			return s.turnedAway(body)
-		case kind != 'R' || len(body) < 4:
-			return fmt.Errorf("%w: a message of type %q during the login", reach.ErrFinal, kind)
 		}
-		switch binary.BigEndian.Uint32(body) {
+		switch what {
 		case authSASLMore:
 			last, err := p.last(string(body[4:]))
 			if err != nil {
@@ -248,6 +243,20 @@ func (s *session) prove(l *link) error {
 			return nil
 		}
 	}
+}
+
+// wanted reads what the server wants next of a login that has begun.
+func (s *session) wanted(l *link) (what uint32, body []byte, err error) {
+	kind, body, err := l.read()
+	switch {
+	case err != nil:
+		return 0, nil, err
+	case kind == 'E':
+		return 0, nil, s.turnedAway(body)
+	case kind != 'R' || len(body) < 4:
+		return 0, nil, fmt.Errorf("%w: a message of type %q during the login", reach.ErrFinal, kind)
+	}
+	return binary.BigEndian.Uint32(body), body, nil
 }
 
 func (s *session) wrong(err error) error {
@@ -284,20 +293,11 @@ func (s *session) relay(l *link, asked []byte) (err error) {
 			return err
 		}
 		for more := true; more; {
-			kind, body, err := l.read()
-			switch {
-			case err != nil:
+			what, body, err := s.wanted(l)
+			if err != nil || what == authOK {
 				return err
-			case kind == 'E':
-				return s.turnedAway(body)
-			case kind != 'R' || len(body) < 4:
-				return fmt.Errorf("%w: a message of type %q during the login", reach.ErrFinal, kind)
 			}
-			what := binary.BigEndian.Uint32(body)
-			if what == authOK {
-				return nil
-			}
-			if err := s.tell(message(kind, body)); err != nil {
+			if err := s.tell(message('R', body)); err != nil {
 				return err
 			}
 			more = what == authSASLEnd // after which comes AuthenticationOk

@@ -4,7 +4,7 @@ import "github.com/backstay/backstay/internal/observe/telemetry"
 
 // Query says what is known about a request that wants a member.
 type Query struct {
-	Hash    uint64    // what the hash policy goes by; any good 64-bit hash
+	Hash    uint64    // Hash of what the hash policy goes by
 	HasHash bool      // false: there is nothing to hash, any member will do
 	Sticky  string    // value of the sticky cookie; empty without one
 	Tried   []*Member // members that this request was sent to already; they come last

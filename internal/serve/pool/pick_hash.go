@@ -2,6 +2,18 @@ package pool
 
 import "math"
 
+// Hash is a Query's, of what the hash policy goes by: FNV-1a with the finaliser of MurmurHash3, so that a client comes to the same member on every
+// node.
+func Hash(b []byte) uint64 {
+	h := uint64(14695981039346656037)
+	for _, c := range b {
+		h = (h ^ uint64(c)) * 1099511628211
+	}
+	h = (h ^ h>>33) * 0xff51afd7ed558ccd
+	h = (h ^ h>>33) * 0xc4ceb9fe1a85ec53
+	return h ^ h>>33
+}
+
 // pickHash is consistent hashing with bounded loads (V. Mirrokni, M. Thorup, M. Zadimoghaddam: Consistent Hashing with Bounded Loads,
 // SODA 2018): a key goes to the first member on the ring, from its place on, that has less than bound times its share of the load.
 // Members that are not eligible, or were tried, are passed over; one in its slow start takes only some of its keys, and more and

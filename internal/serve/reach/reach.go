@@ -73,7 +73,8 @@ func (s *Search) Member(ctx context.Context, try func(context.Context, *pool.Mem
 func (s *Search) tryAll(ctx context.Context, try func(context.Context, *pool.Member) error) (*pool.Member, error) {
 	query := pool.Query{}
 	if b := &s.Service.Config.Balance; b.Policy == "hash" && b.Hash != nil && b.Hash.Client && s.Client.IsValid() {
-		query.Hash, query.HasHash = hash(s.Client.Addr().As16()), true
+		address := s.Client.Addr().As16()
+		query.Hash, query.HasHash = pool.Hash(address[:]), true
 	}
 	for tries := 1; ; tries++ {
 		m, err := s.pick(ctx, &query)
@@ -244,15 +245,4 @@ func failure(ctx context.Context, err error, took time.Duration) pool.Outcome {
 		o.Result, o.Reason = pool.Ignored, telemetry.ClassCanceled
 	}
 	return o
-}
-
-// hash is FNV-1a with the finaliser of MurmurHash3: a client comes to the same member on every node.
-func hash(b [16]byte) uint64 {
-	h := uint64(14695981039346656037)
-	for _, c := range b {
-		h = (h ^ uint64(c)) * 1099511628211
-	}
-	h = (h ^ h>>33) * 0xff51afd7ed558ccd
-	h = (h ^ h>>33) * 0xc4ceb9fe1a85ec53
-	return h ^ h>>33
 }

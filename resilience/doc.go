@@ -17,7 +17,7 @@
 // The other kind makes the call, perhaps more than once or not at all:
 //
 //	Do         tries again what failed (Retry, with Backoff and Budget)
-//	Race       makes a slow call a second time (Hedge)
+//	Race       makes a slow call again (Hedge)
 //	Within     bounds its time
 //	FirstOf    falls back on the next best answer
 //	Stale.Get  gives a kept one, also when a new one cannot be had

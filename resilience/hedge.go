@@ -7,10 +7,11 @@ import (
 	"time"
 )
 
-// HedgeOptions says when a call is made a second time before it has ended.
+// HedgeOptions says when a call is made again before it has ended.
 type HedgeOptions struct {
 	Quantile float64       // 0..1: calls slower than this quantile of recent ones are hedged; 0.95 where not given
 	Least    time.Duration // never sooner than this; 1ms where not given
+	Max      int           // how often one is made again at most, each time after the same delay; 1 where not given
 	Volume   int           // calls to have seen before any is hedged; 100 where not given
 	Window   time.Duration // time looked back on; 30s where not given
 	Budget   *Budget       // bounds hedges; one of its own, of a tenth of the calls, where nil
@@ -18,13 +19,13 @@ type HedgeOptions struct {
 	OnHedge func(HedgeEvent)
 }
 
-// HedgeEvent is one call made a second time.
+// HedgeEvent is one call made again.
 type HedgeEvent struct {
-	Delay   time.Duration // after which it begins
+	Delay   time.Duration // since the first began
 	Context context.Context
 }
 
-// Hedge makes a slow call a second time and takes the answer that comes first, which cuts off the tail of latency at the price
+// Hedge makes a slow call again and takes the answer that comes first, which cuts off the tail of latency at the price
 // of a few more calls: those slower than the quantile, and no more than the budget allows, so that a slow other side is not
 // given twice the work. Source: Dean, Barroso, "The Tail at Scale" (CACM 56(2), 2013).
 type Hedge struct {
@@ -35,23 +36,25 @@ type Hedge struct {
 // NewHedge makes a policy that knows of no calls yet.
 func NewHedge(o HedgeOptions) *Hedge {
 	o.Least = orDefault(o.Least, time.Millisecond)
+	o.Max = orDefault(o.Max, 1)
 	if o.Budget == nil {
 		o.Budget = NewBudget(BudgetOptions{Ratio: 0.1, Min: 1})
 	}
 	return &Hedge{o, newLatencies(orDefault(o.Quantile, 0.95), orDefault(o.Volume, 100), orDefault(o.Window, 30*time.Second))}
 }
 
-// Delay is when a call is hedged now; false while too few are known.
+// Delay is how long after its beginning, or after it was last made again, a call is made again now; false while too few are known.
 func (h *Hedge) Delay() (time.Duration, bool) {
 	d, ok := h.recent.value()
 	return max(d, h.options.Least), ok
 }
 
-// Race makes a call, and makes it once more when it takes too long. The context of the one that loses is cancelled; the call must
-// return then. Discard, where not nil, is given the result of a loser that succeeded all the same, to close it.
+// Race makes a call, and makes it again when it takes too long. The contexts of those that lose are cancelled; they must return then.
+// Discard, where not nil, is given the result of a loser that succeeded all the same, to close it. Where all fail, the error is the first
+// one's; a call that fails before any other has begun is left to Do.
 //
-// Only calls that may be made twice belong in here; one whose context is marked Unsafe is made once. The first call runs in
-// the caller's goroutine and the second in a timer's, so that a call that is fast enough costs no goroutine.
+// Only calls that may be made more than once belong in here; one whose context is marked Unsafe is made once. The first call runs in
+// the caller's goroutine and the further ones in a timer's, so that a call that is fast enough costs no goroutine.
 func Race[T any](ctx context.Context, h *Hedge, call func(context.Context) (T, error), discard func(T)) (T, error) {
 	h.options.Budget.Begin()
 	defer h.options.Budget.End()
@@ -68,71 +71,97 @@ func runRace[T any](ctx context.Context, h *Hedge, call func(context.Context) (T
 	if !known || ctx.Value(unsafeKey{}) != nil {
 		return call(ctx)
 	}
-	r := &race[T]{hedge: h, call: call, discard: discard, delay: delay, ended: make(chan struct{})}
-	var first context.Context
-	first, r.stopFirst = context.WithCancel(ctx)
-	defer r.stopFirst()
+	r := &race[T]{hedge: h, call: call, discard: discard, delay: delay}
 	r.ctx, r.stop = context.WithCancel(ctx)
-	defer r.stop()
+	r.arm()
 	defer r.finish() // also when the call panics
-	timer := time.AfterFunc(delay, r.second)
-	defer timer.Stop()
-	result, err := call(first)
-	if err == nil || !r.join() {
-		return result, err
+	result, err := call(r.ctx)
+	if err == nil {
+		return result, nil
 	}
-	<-r.ended // the first has failed while the second is at work, or because the second has won
-	if r.err == nil {
-		return r.result, nil
+	if other, won := r.other(); won {
+		return other, nil
 	}
 	return result, err
 }
 
-// race is the second call.
+// race is the further calls.
 type race[T any] struct {
-	hedge     *Hedge
-	call      func(context.Context) (T, error)
-	discard   func(T)
-	delay     time.Duration
-	ctx       context.Context
-	stop      context.CancelFunc
-	stopFirst context.CancelFunc
-	ended     chan struct{} // closed when result and err are final
+	hedge   *Hedge
+	call    func(context.Context) (T, error)
+	discard func(T)
+	delay   time.Duration
+	ctx     context.Context // of all calls: once one has an answer, the others are of no use
+	stop    context.CancelFunc
 
-	mu     sync.Mutex
-	begun  bool
-	over   bool // nobody waits for it: it must not begin, and its result is discarded
-	joined bool // the first has failed and waits for it
-	result T
-	err    error
+	mu      sync.Mutex
+	timer   *time.Timer
+	made    int           // further calls begun
+	atWork  int           // of them, not ended
+	over    bool          // no more may begin, and what comes now is discarded
+	won     bool          // result is that of one of them
+	taken   bool          // and the caller's
+	settled chan struct{} // made by the caller when it waits: closed when one has won or none is at work
+	result  T
 }
 
-// second makes the second call.
-func (r *race[T]) second() {
+// arm starts the timer of the first further call.
+func (r *race[T]) arm() {
 	r.mu.Lock()
-	r.begun = !r.over && r.hedge.options.Budget.TryRetry()
-	begun := r.begun
-	r.mu.Unlock()
+	defer r.mu.Unlock()
+	r.timer = time.AfterFunc(r.delay, r.further)
+}
+
+// further makes one further call.
+func (r *race[T]) further() {
+	n, begun := r.begin()
 	if !begun {
 		return
 	}
 	if r.hedge.options.OnHedge != nil {
-		r.hedge.options.OnHedge(HedgeEvent{r.delay, r.ctx})
+		r.hedge.options.OnHedge(HedgeEvent{r.delay * time.Duration(n), r.ctx})
 	}
 	result, err := r.make()
 	r.hedge.options.Budget.EndRetry()
-	r.mu.Lock()
-	r.result, r.err = result, err
-	over := r.over
-	close(r.ended)
-	r.mu.Unlock()
-	switch {
-	case err != nil:
-	case !over:
-		r.stopFirst()
-	case r.discard != nil:
+	switch won := r.end(result, err); {
+	case won:
+		r.stop()
+	case err == nil && r.discard != nil:
 		r.discard(result)
 	}
+}
+
+// begin counts a further call, if there may be one, and has the next one follow.
+func (r *race[T]) begin() (n int, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.over || !r.hedge.options.Budget.TryRetry() {
+		return 0, false
+	}
+	r.made++
+	r.atWork++
+	if r.made < r.hedge.options.Max {
+		r.timer.Reset(r.delay)
+	}
+	return r.made, true
+}
+
+// end notes how a further call has ended, and says whether its result counts.
+func (r *race[T]) end(result T, err error) (won bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.atWork--
+	if r.over {
+		return false
+	}
+	if err == nil {
+		r.result, r.won = result, true
+	}
+	r.over = r.won || r.atWork == 0 && r.settled != nil
+	if r.over && r.settled != nil {
+		close(r.settled)
+	}
+	return r.won
 }
 
 // make turns a panic into an error: nobody could recover it in a timer's goroutine.
@@ -145,27 +174,29 @@ func (r *race[T]) make() (result T, err error) {
 	return r.call(r.ctx)
 }
 
-// join waits for the second call if that has begun.
-func (r *race[T]) join() bool {
+// other is the result of the further call that succeeds, if one does: the first has failed, maybe because one has.
+func (r *race[T]) other() (result T, won bool) {
 	r.mu.Lock()
+	if !r.won && r.atWork > 0 {
+		r.settled = make(chan struct{})
+		r.mu.Unlock()
+		<-r.settled
+		r.mu.Lock()
+	}
 	defer r.mu.Unlock()
-	r.joined = r.begun
-	return r.begun
+	r.over, r.taken = true, r.won
+	return r.result, r.won
 }
 
 // finish says that nobody waits any more.
 func (r *race[T]) finish() {
 	r.mu.Lock()
-	late := r.begun && !r.joined && !r.over
 	r.over = true
-	ended := false
-	select {
-	case <-r.ended:
-		ended = true
-	default:
-	}
+	r.timer.Stop()
+	lost := r.won && !r.taken
 	r.mu.Unlock()
-	if late && ended && r.err == nil && r.discard != nil {
+	r.stop()
+	if lost && r.discard != nil {
 		r.discard(r.result) // both have succeeded
 	}
 }

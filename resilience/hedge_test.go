@@ -3,6 +3,7 @@ package resilience
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -81,6 +82,94 @@ func TestRace(t *testing.T) {
 			}
 			if s := h.options.Budget.Snapshot(); h.options.Budget.tries != 0 || h.options.Budget.requests.atWork() != 0 {
 				t.Errorf("left the budget at %+v", s)
+			}
+		})
+	}
+}
+
+// TestRaceOfMany: the further calls begin one delay after another, at most Max of them and none that the budget does not allow, and
+// all but the one whose answer comes first are cancelled.
+func TestRaceOfMany(t *testing.T) {
+	const ms = time.Millisecond
+	hangs := step{takes: time.Hour}
+	tests := []struct {
+		name      string
+		most      int
+		budget    BudgetOptions
+		calls     []step
+		want      int // which won; 0 is none
+		err       error
+		took      time.Duration // in delays of 10ms, and what the call itself takes
+		made      int64
+		discarded int64
+	}{
+		{"the last wins", 3, BudgetOptions{}, []step{hangs, hangs, hangs, {takes: 5 * ms}}, 4, nil, 35 * ms, 4, 0},
+		{"one in the middle wins", 3, BudgetOptions{}, []step{hangs, hangs, {takes: 5 * ms}}, 3, nil, 25 * ms, 3, 0},
+		{"the first wins after all", 3, BudgetOptions{}, []step{{takes: 45 * ms}, hangs, hangs, hangs}, 1, nil, 45 * ms, 4, 0},
+		{"no more than there may be", 2, BudgetOptions{}, []step{{takes: time.Second}, hangs, hangs}, 1, nil, time.Second, 3, 0},
+		{"no more than the budget allows", 3, BudgetOptions{Ratio: -1, Min: 1}, []step{{takes: time.Second}, hangs}, 1, nil, time.Second, 2, 0},
+		{"some fail", 3, BudgetOptions{}, []step{{takes: 15 * ms, err: errDown}, {takes: 12 * ms, err: errors.New("other")}, hangs, {takes: 5 * ms}}, 4, nil, 35 * ms, 4, 0},
+		{"all fail", 3, BudgetOptions{}, []step{{takes: 15 * ms, err: errDown}, {takes: 30 * ms, err: errors.New("other")}, {panic: true}, {err: errors.New("third")}}, 0, errDown, 40 * ms, 4, 0},
+		{"all that began fail before the next", 3, BudgetOptions{}, []step{{takes: 12 * ms, err: errDown}, {takes: 5 * ms, err: errors.New("other")}}, 0, errDown, 15 * ms, 2, 0},
+		{"those that are deaf are discarded", 3, BudgetOptions{}, []step{{takes: 50 * ms}, {takes: time.Second, deaf: true}, {takes: time.Second, deaf: true}, hangs}, 1, nil, 50 * ms, 4, 2},
+	}
+	for _, tt := range tests {
+		inBubble(t, tt.name, func(t *testing.T) {
+			if tt.budget == (BudgetOptions{}) {
+				tt.budget = BudgetOptions{Min: 9}
+			}
+			var made, cancelled, discarded atomic.Int64
+			var told []time.Duration
+			var mu sync.Mutex
+			h := taught(HedgeOptions{Max: tt.most, Budget: NewBudget(tt.budget), OnHedge: func(e HedgeEvent) {
+				mu.Lock()
+				defer mu.Unlock()
+				told = append(told, e.Delay)
+			}})
+			delay, _ := h.Delay()
+			start := time.Now()
+			got, err := Race(background, h, func(ctx context.Context) (int, error) {
+				which := int(made.Add(1))
+				s := tt.calls[which-1]
+				if s.panic {
+					panic("oh")
+				}
+				if s.deaf {
+					ctx = background
+				}
+				if err := sleep(ctx, s.takes); err != nil {
+					cancelled.Add(1)
+					return 0, err
+				}
+				if s.err != nil {
+					return 0, s.err
+				}
+				return which, nil
+			}, func(int) { discarded.Add(1) })
+			took := time.Since(start)
+			if got != tt.want || !errors.Is(err, tt.err) || took < tt.took || took > tt.took+3*(delay-10*ms)+ms {
+				t.Errorf("%d, %v after %v; want %d, %v after %v", got, err, took, tt.want, tt.err, tt.took)
+			}
+			synctest.Wait() // those that lose are gone without time passing, if they heed their context
+			hanging := int64(0)
+			for _, s := range tt.calls[:min(tt.made, int64(len(tt.calls)))] {
+				hanging += int64(b2i(s == hangs))
+			}
+			if cancelled.Load() != hanging {
+				t.Errorf("%d were cancelled, want %d", cancelled.Load(), hanging)
+			}
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if made.Load() != tt.made || discarded.Load() != tt.discarded {
+				t.Errorf("%d made, %d discarded; want %d, %d", made.Load(), discarded.Load(), tt.made, tt.discarded)
+			}
+			for i, d := range told {
+				if want := time.Duration(i+1) * delay; d != want {
+					t.Errorf("the further call %d began %v after the first, want %v", i+1, d, want)
+				}
+			}
+			if len(told) != int(tt.made)-1 || h.options.Budget.tries != 0 || h.options.Budget.requests.atWork() != 0 {
+				t.Errorf("told of %d, the budget is left at %+v", len(told), h.options.Budget.Snapshot())
 			}
 		})
 	}

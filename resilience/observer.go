@@ -20,7 +20,7 @@ const (
 	EventCall     EventKind = iota // a call has ended: Err, Took
 	EventRefusal                   // a gate did not let a call through: Err
 	EventRetry                     // a try is about to be made again: Err, Attempt, Delay
-	EventHedge                     // a call is made a second time: Delay
+	EventHedge                     // a call is made again: Delay
 	EventFallback                  // an answer came from the next best source: Number
 	EventBreaker                   // a breaker has changed its state: From, To, Cause
 	EventMode                      // a degradation mode has opened or closed: Open, Cause

@@ -2,7 +2,7 @@ package resilience
 
 import "time"
 
-// Observe tells how long a call took that succeeded but was not made by Race: by who makes the second call in a way of its own, and asks only
+// Observe tells how long a call took that succeeded but was not made by Race: by who makes the further calls in a way of its own, and asks only
 // Delay.
 func (h *Hedge) Observe(took time.Duration) { h.recent.add(took) }
 

@@ -22,7 +22,7 @@ type ClientOptions struct {
 	// again only where the server provably has not begun: no connection was had, or it says that it has refused the call.
 	Idempotent func(method string) bool
 	Gates      []resilience.Gate // passed by each try: a breaker, a limit, a throttle. A stream stays inside until it ends
-	// Hedge, where given, makes slow unary calls of idempotent methods a second time and takes the answer that comes first. Messages must
+	// Hedge, where given, makes slow unary calls of idempotent methods again and takes the answer that comes first. Messages must
 	// be protobuf's; others are not hedged.
 	Hedge    *resilience.Hedge
 	Tokens   *resilience.Tokens  // signs the priority of calls; where nil, a token that came with the call served is passed on

@@ -14,8 +14,8 @@ import (
 	"github.com/backstay/backstay/resilience"
 )
 
-// race makes a call, and once more where it takes long. The first writes what the caller gave it; it has returned before anything
-// of the second is used.
+// race makes a call, and again where it takes long. The first writes to what the caller gave it; it has returned before anything
+// of the others is used.
 func (c *Client) race(ctx context.Context, reply any, opts []grpc.CallOption, call func(context.Context, any, []grpc.CallOption) error) error {
 	if c.options.Hedge == nil || !isProto(reply) {
 		return call(ctx, reply, opts)
@@ -40,7 +40,7 @@ func isProto(message any) bool {
 	return v.Kind() == reflect.Pointer && !v.IsNil() && v.MethodByName("ProtoReflect").IsValid()
 }
 
-// again is what a second call writes to.
+// again is what a further call writes to.
 type again struct {
 	reply any
 	opts  []grpc.CallOption
@@ -70,7 +70,7 @@ func newAgain(reply any, opts []grpc.CallOption) *again {
 	return a
 }
 
-// deliver gives the caller what the second call has got.
+// deliver gives the caller what the further call has got.
 func (a *again) deliver(reply any) error {
 	codec := encoding.GetCodecV2("proto")
 	if codec == nil {

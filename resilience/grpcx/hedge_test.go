@@ -64,6 +64,38 @@ func TestHedge(t *testing.T) {
 	})
 }
 
+// TestHedgeOfMany: where the second call hangs as well, a third is made, and its answer counts.
+func TestHedgeOfMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const usual = 10 * time.Millisecond
+		s := &service{turns: []turn{{takes: usual}}}
+		hedge := resilience.NewHedge(resilience.HedgeOptions{
+			Volume: 20, Window: 10 * time.Second, Max: 3, Budget: resilience.NewBudget(resilience.BudgetOptions{Min: 9}),
+		})
+		client := serve(t, s, ServerOptions{}, ClientOptions{Hedge: hedge, Idempotent: func(string) bool { return true }})
+		for range 50 {
+			if _, err := client.UnaryCall(t.Context(), &pb.SimpleRequest{}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		s.mu.Lock()
+		n := len(s.seen)
+		s.turns = make([]turn, n+3)
+		s.turns[n], s.turns[n+1], s.turns[n+2] = turn{takes: time.Minute}, turn{takes: time.Minute}, turn{takes: usual, trailer: "who: third"}
+		s.mu.Unlock()
+		begun := time.Now()
+		var trailer metadata.MD
+		reply, err := client.UnaryCall(t.Context(), &pb.SimpleRequest{}, grpc.Trailer(&trailer))
+		if err != nil || reply.GetUsername() == "" || time.Since(begun) > 6*usual || len(s.seen) != n+3 {
+			t.Errorf("%v, %v after %v and %d calls", reply, err, time.Since(begun), len(s.seen)-n)
+		}
+		if who := trailer.Get("who"); len(who) != 1 || who[0] != "third" {
+			t.Errorf("the caller was given the trailer %v", trailer)
+		}
+	})
+}
+
 // TestHedgeKeepsToBudget: when everything is slow, calls are not doubled.
 func TestHedgeKeepsToBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

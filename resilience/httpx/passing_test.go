@@ -185,22 +185,27 @@ func TestTransportHedges(t *testing.T) {
 		want   string
 		made   int
 		took   time.Duration
+		most   int
 	}{
-		{"a fast answer", "GET", nil, []step{{status: 200, takes: 5 * ms}}, "200", 1, 5 * ms},
-		{"the second is faster", "GET", nil, []step{{status: 200, takes: time.Hour}, {status: 200, takes: 5 * ms}}, "200", 2, 15 * ms},
-		{"the first is faster after all", "GET", nil, []step{{status: 200, takes: 30 * ms}, {status: 200, takes: time.Hour}}, "200", 2, 30 * ms},
-		{"the second fails", "GET", nil, []step{{status: 200, takes: 60 * ms}, {status: 503, takes: 5 * ms}}, "200", 2, 60 * ms},
-		{"the first fails", "GET", nil, []step{{status: 503, takes: 30 * ms}, {status: 200, takes: 30 * ms}}, "200", 2, 40 * ms},
-		{"both fail", "GET", nil, []step{{status: 500, takes: 30 * ms}, {status: 503, takes: 30 * ms}}, "500", 2, 40 * ms},
-		{"a body is sent twice", "PUT", strings.NewReader("x"), []step{{status: 200, takes: time.Hour}, {status: 200, takes: 5 * ms}}, "200", 2, 15 * ms},
-		{"a body that cannot be", "PUT", io.MultiReader(strings.NewReader("x")), []step{{status: 200, takes: 100 * ms}}, "200", 1, 100 * ms},
-		{"what is not idempotent", "POST", strings.NewReader("x"), []step{{status: 200, takes: 100 * ms}}, "200", 1, 100 * ms},
+		{"a fast answer", "GET", nil, []step{{status: 200, takes: 5 * ms}}, "200", 1, 5 * ms, 1},
+		{"the second is faster", "GET", nil, []step{{status: 200, takes: time.Hour}, {status: 200, takes: 5 * ms}}, "200", 2, 15 * ms, 1},
+		{"the first is faster after all", "GET", nil, []step{{status: 200, takes: 30 * ms}, {status: 200, takes: time.Hour}}, "200", 2, 30 * ms, 1},
+		{"the second fails", "GET", nil, []step{{status: 200, takes: 60 * ms}, {status: 503, takes: 5 * ms}}, "200", 2, 60 * ms, 1},
+		{"the first fails", "GET", nil, []step{{status: 503, takes: 30 * ms}, {status: 200, takes: 30 * ms}}, "200", 2, 40 * ms, 1},
+		{"both fail", "GET", nil, []step{{status: 500, takes: 30 * ms}, {status: 503, takes: 30 * ms}}, "500", 2, 40 * ms, 1},
+		{"a body is sent twice", "PUT", strings.NewReader("x"), []step{{status: 200, takes: time.Hour}, {status: 200, takes: 5 * ms}}, "200", 2, 15 * ms, 1},
+		{"a body that cannot be", "PUT", io.MultiReader(strings.NewReader("x")), []step{{status: 200, takes: 100 * ms}}, "200", 1, 100 * ms, 1},
+		{"what is not idempotent", "POST", strings.NewReader("x"), []step{{status: 200, takes: 100 * ms}}, "200", 1, 100 * ms, 1},
+		{"the third is faster", "PUT", strings.NewReader("x"), []step{{status: 200, takes: time.Hour}, {status: 200, takes: time.Hour}, {status: 200, takes: 5 * ms}}, "200", 3, 25 * ms, 3},
+		{"the first is faster than three", "GET", nil, []step{{status: 200, takes: 45 * ms}, {status: 200, takes: time.Hour}}, "200", 4, 45 * ms, 3},
+		{"two fail", "GET", nil, []step{{status: 503, takes: 15 * ms}, {status: 500, takes: 15 * ms}, {status: 200, takes: 5 * ms}}, "200", 3, 25 * ms, 2},
+		{"all fail one after another", "GET", nil, []step{{status: 500, takes: 25 * ms}, {status: 503, takes: 25 * ms}, {status: 502, takes: 25 * ms}}, "500", 3, 45 * ms, 2},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &slowly{turns: []step{{status: 200, takes: 10 * ms}}}
-				hedge := resilience.NewHedge(resilience.HedgeOptions{Volume: 3, Budget: resilience.NewBudget(resilience.BudgetOptions{Min: 9})})
+				hedge := resilience.NewHedge(resilience.HedgeOptions{Volume: 3, Max: tt.most, Budget: resilience.NewBudget(resilience.BudgetOptions{Min: 9})})
 				transport, err := NewTransport(TransportOptions{Base: s, Hedge: hedge})
 				if err != nil {
 					t.Fatal(err)

@@ -20,7 +20,7 @@ type TransportOptions struct {
 	// where nil.
 	Retry resilience.RetryOptions
 	Gates []resilience.Gate // passed by each try: a breaker, a limit, a throttle
-	// Hedge, where given, sends slow idempotent requests a second time and takes the answer whose head comes first.
+	// Hedge, where given, sends slow idempotent requests again and takes the answer whose head comes first; the others are cancelled.
 	Hedge    *resilience.Hedge
 	Tokens   *resilience.Tokens  // signs the priority of requests; where nil, a token that came with the request served is passed on
 	Name     string              // what the observer is told of
@@ -112,7 +112,7 @@ type exchange struct {
 // takeBody says whether somebody has taken the request's own body already.
 func (x *exchange) takeBody() (before bool) { return x.used.Swap(true) }
 
-// try sends the request once, or twice where it is hedged. With an error of its own status it also returns the answer.
+// try sends the request once, or more often where it is hedged. With an error of its own status it also returns the answer.
 func (x *exchange) try(ctx context.Context) (*http.Response, error) {
 	if x.last != nil { // so that its connection can be used again
 		_, _ = io.CopyN(io.Discard, x.last.Body, 64<<10)
@@ -147,7 +147,7 @@ func (x *exchange) pass(ctx context.Context) (*http.Response, error) {
 	return response, err
 }
 
-// race sends the request a second time when it takes long. The hedge knows of errors only; the answers that go with them are
+// race sends the request again when it takes long. The hedge knows of errors only; the answers that go with them are
 // kept aside, and all but the one that is returned are closed.
 func (x *exchange) race(ctx context.Context) (*http.Response, error) {
 	var mu sync.Mutex

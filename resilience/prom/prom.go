@@ -12,7 +12,7 @@
 //	resilience_call_duration_seconds           a histogram of them, retries and queueing included
 //	resilience_refusals_total [reason]         calls that a gate did not let through
 //	resilience_retries_total [reason]          tries made again, by why
-//	resilience_hedges_total                    calls made a second time
+//	resilience_hedges_total                    calls made again before they ended
 //	resilience_fallbacks_total [source]        answers that came from the next best source
 //	resilience_breaker_changes_total [to]      changes of a breaker's state
 //	resilience_mode_changes_total [to]         openings and closings of a degradation mode
@@ -77,7 +77,7 @@ func New(o Options) *Metrics {
 	m.counters.calls = counter("calls_total", "Calls that have ended.", "result")
 	m.counters.refusals = counter("refusals_total", "Calls that a gate did not let through.", "reason")
 	m.counters.retries = counter("retries_total", "Tries made again.", "reason")
-	m.counters.hedges = counter("hedges_total", "Calls made a second time.")
+	m.counters.hedges = counter("hedges_total", "Calls made again before they ended, as they took long.")
 	m.counters.fallbacks = counter("fallbacks_total", "Answers that came from the next best source.", "source")
 	m.counters.breakers = counter("breaker_changes_total", "Changes of a breaker's state.", "to")
 	m.counters.modes = counter("mode_changes_total", "Openings and closings of a degradation mode.", "to")

@@ -105,6 +105,9 @@ listeners:
   - name: search
     members: [10.0.0.11:8080, 10.0.0.12:8080]
     hedge: 99%                               # short for {quantile: 99%}
+  - name: prices
+    members: [10.0.0.21:8080, 10.0.0.22:8080, 10.0.0.23:8080]
+    hedge: {quantile: 95%, max: 2}           # the third as well, when the second takes as long
 `,
 	"Fallback": `services:
   - name: recommendations

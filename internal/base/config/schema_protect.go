@@ -86,12 +86,12 @@ type Shed struct {
 	Interval Duration `yaml:"interval" default:"100ms" min:"10ms"`
 }
 
-// Hedge asks a second member when the first takes unusually long. Only requests without a body that may be repeated are hedged; each hedge counts as a retry for the budget.
+// Hedge asks another member when the first takes unusually long, and where max says so further ones when that takes as long again. The first good answer counts, and the others are cancelled. Only requests without a body that may be repeated are hedged; each hedge counts as a retry for the budget.
 type Hedge struct {
 	// Quantile says what is unusual: to take longer than so many of the recent requests.
 	Quantile Percent `yaml:"quantile" default:"99%" min:"50" config:"shorthand"`
-	// Max is how many further members are asked.
-	Max int `yaml:"max" default:"1" min:"1" max:"1"`
+	// Max is how many further members are asked, each one that was not asked yet.
+	Max int `yaml:"max" default:"1" min:"1" max:"5"`
 	// After is the least time before another is asked.
 	After Duration `yaml:"after" default:"1ms"`
 }

@@ -28,7 +28,7 @@ type Service struct {
 	Rate *Rate `yaml:"rate"`
 	// Shed refuses the least important requests first while the service has more to do than it can. It is on where the limit is adaptive, else off.
 	Shed *Shed `yaml:"shed"`
-	// Hedge asks a second member when the first takes unusually long, and takes the answer that comes first.
+	// Hedge asks another member when the first takes unusually long, and takes the answer that comes first.
 	Hedge *Hedge `yaml:"hedge"`
 	// Hold lets requests wait while no member can serve, instead of failing them. A service with a fallback does not hold unless this is given: it has an answer at once. One with an engine holds for 30s unless told otherwise: so long may a failover take.
 	Hold Hold `yaml:"hold"`

@@ -57,7 +57,7 @@ var (
 		Fallback:       desc("service_fallbacks_total", "Requests answered by the fallback.", "service"),
 		Mirrored:       desc("service_mirrored_total", "Copies of requests sent to a second service.", "service"),
 		MirrorDropped:  desc("service_mirror_dropped_total", "Copies not sent because too many were under way.", "service"),
-		Hedged:         desc("service_hedges_total", "Requests for which a second member was asked, as the first took long.", "service"),
+		Hedged:         desc("service_hedges_total", "Further members asked, as those before took long.", "service"),
 		HedgeWon:       desc("service_hedges_won_total", "Hedges that answered first.", "service"),
 		TooLate:        desc("service_too_late_total", "Requests refused as they could not be answered within the time their clients gave them.", "service"),
 		RateLimited:    desc("service_rate_limited_total", "Requests refused as there were too many in a time.", "service"),

@@ -36,7 +36,7 @@ const (
 	Mirrored                       // a copy was sent to a second service
 	MirrorDropped                  // a copy was not sent because too many were under way
 	Panicked                       // sent although checks say that its member is down (panic threshold)
-	Hedged                         // a second member was asked, as the first took long
+	Hedged                         // a further member was asked, as those before took long
 	HedgeWon                       // and answered first
 	TooLate                        // refused: could not have been answered in the time its client gave it
 	RateLimited                    // refused: too many in a time

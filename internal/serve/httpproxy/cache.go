@@ -223,7 +223,7 @@ func (e *exchange) learn(took time.Duration) bool {
 
 // endTryUnsent ends a try whose answer the client does not get.
 func (e *exchange) endTryUnsent(took time.Duration) {
-	o := e.judged(took)
+	o := judged(e.response.Status, took)
 	e.discard()
 	e.member.Done(o)
 }

@@ -201,21 +201,21 @@ func (e *exchange) bounded() (context.Context, context.CancelFunc) {
 	return context.WithDeadline(e.ctx, epochTime(e.by))
 }
 
-// A guard holds the stream that an exchange waits for, so that others can end the wait.
+// A guard holds what an exchange waits for, mostly a stream, so that others can end the wait.
 type guard struct {
-	mu     sync.Mutex
-	stream stream
-	cut    bool
+	mu   sync.Mutex
+	wait interface{ Interrupt() }
+	cut  bool
 }
 
-// set says which stream that is, nil for none.
-func (g *guard) set(s stream) {
+// set says what that is, nil for nothing.
+func (g *guard) set(s interface{ Interrupt() }) {
 	if g == nil {
 		return
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.stream = s
+	g.wait = s
 	if g.cut && s != nil {
 		s.Interrupt()
 	}
@@ -226,7 +226,7 @@ func (g *guard) interrupt() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.cut = true
-	if g.stream != nil {
-		g.stream.Interrupt()
+	if g.wait != nil {
+		g.wait.Interrupt()
 	}
 }

@@ -193,14 +193,14 @@ func (e *exchange) deliver(took time.Duration) {
 		e.upgrade(took)
 		return
 	}
-	if e.learn(took) || e.response.Status >= 500 && e.degrade(e.judged(took)) {
+	if e.learn(took) || e.response.Status >= 500 && e.degrade(judged(e.response.Status, took)) {
 		return
 	}
 	e.begun = true
 	e.status = e.response.Status
 	e.settlePump()
 	e.answer = answer{Response: &e.response, Status: e.status, Length: e.response.Length, Extra: e.answerFields(), Early: e.pumping.running}
-	o := e.judged(took)
+	o := judged(e.response.Status, took)
 	if err := e.client.Answer(&e.answer); err != nil {
 		e.clientGone(o)
 		return
@@ -208,10 +208,10 @@ func (e *exchange) deliver(took time.Duration) {
 	e.relay(o)
 }
 
-// judged is the outcome of a try that was answered, as far as the member is concerned.
-func (e *exchange) judged(took time.Duration) pool.Outcome {
+// judged is the outcome of a try that was answered with the status, as far as the member is concerned.
+func judged(status int, took time.Duration) pool.Outcome {
 	o := pool.Outcome{Result: pool.OK, Took: took, Reason: telemetry.ClassOK}
-	if s := e.response.Status; s >= 500 && s != 501 && s != 505 {
+	if status >= 500 && status != 501 && status != 505 {
 		o.Result, o.Reason = pool.Failed, telemetry.ClassStatus
 	}
 	return o

@@ -121,7 +121,7 @@ func (e *exchange) judgeStatus(took time.Duration) (v verdict, decided bool) {
 	if !e.allowed(telemetry.RetryStatus) {
 		return finished, false
 	}
-	o := e.judged(took)
+	o := judged(e.response.Status, took)
 	if o.Result == pool.OK { // 429, say: the member is well, and says no
 		o.Reason = telemetry.ClassOK
 	}

@@ -234,7 +234,7 @@ func (s *Service) setProtection(c config.Service) {
 	switch {
 	case c.Hedge == nil:
 		p.hedge.Store(nil)
-	case p.hedge.Load() == nil || p.found.hedge != *c.Hedge:
+	case p.hedge.Load() == nil || p.found.hedge.Quantile != c.Hedge.Quantile || p.found.hedge.After != c.Hedge.After: // how many are asked is the proxy's
 		p.found.hedge = *c.Hedge
 		p.hedge.Store(resilience.NewHedge(resilience.HedgeOptions{Quantile: c.Hedge.Quantile.Of(), Least: time.Duration(c.Hedge.After)}))
 	}

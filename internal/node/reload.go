@@ -261,7 +261,8 @@ func (n *Node) account(l *loaded, old *snapshot.Snapshot) api.Reloaded {
 func (n *Node) configured(l telemetry.Labels) bool {
 	c := n.snapshot.Load().Config
 	if l.Listener != "" {
-		if _, ok := c.Listener(l.Listener); !ok {
+		listener, ok := c.Listener(l.Listener)
+		if !ok || l.Route != "" && !listener.HasRoute(l.Route) {
 			return false
 		}
 	}

@@ -12,6 +12,8 @@ import (
 	"github.com/backstay/backstay/internal/cluster"
 	"github.com/backstay/backstay/internal/cluster/versions"
 	"github.com/backstay/backstay/internal/control"
+	"github.com/backstay/backstay/internal/observe/telemetry"
+	"github.com/backstay/backstay/internal/serve/pool"
 	"github.com/backstay/backstay/internal/serve/snapshot"
 )
 
@@ -138,5 +140,30 @@ func TestWhatANodeBeginsWith(t *testing.T) {
 	}
 	if _, err := begin(Options{Data: dir}); err == nil || !strings.Contains(err.Error(), "version 7") {
 		t.Errorf("with nothing but a copy that cannot be read: %v", err)
+	}
+}
+
+// Metrics are kept of what the configuration in force has, and of nothing that it had once.
+func TestMetricsOfWhatIsConfigured(t *testing.T) {
+	n := &Node{pools: map[string]*pool.Service{"web": pool.NewService("web", pool.Options{})}}
+	n.snapshot.Store(&snapshot.Snapshot{Config: parsed(t, `
+services: [{name: web, members: [10.0.0.9:80]}]
+listeners: [{name: in, listen: ":80", routes: [{name: api, match: /api, service: web}, {service: web}]}]
+`)})
+	for labels, want := range map[telemetry.Labels]bool{
+		{Listener: "in"}: true,
+		{Listener: "in", Route: "api", Service: "web"}:    true,
+		{Listener: "in", Route: "2", Service: "web"}:      true,
+		{Listener: "in", Route: "1", Service: "web"}:      false, // it has a name now
+		{Listener: "in", Route: "former"}:                 false,
+		{Listener: "former"}:                              false,
+		{Listener: "former", Route: "api"}:                false,
+		{Service: "web", Member: "10.0.0.9:80"}:           true,
+		{Service: "former"}:                               false,
+		{Listener: "in", Route: "api", Service: "former"}: false,
+	} {
+		if got := n.configured(labels); got != want {
+			t.Errorf("%+v: %v", labels, got)
+		}
 	}
 }

@@ -85,6 +85,16 @@ func (l Listener) RouteID(i int) string {
 	return strconv.Itoa(i + 1)
 }
 
+// HasRoute says whether a route has this RouteID.
+func (l Listener) HasRoute(id string) bool {
+	for i := range l.Routes {
+		if l.RouteID(i) == id {
+			return true
+		}
+	}
+	return false
+}
+
 // Down is the time between two looks at a member that is down: every_down, or every where that is not given.
 func (c Check) Down() Duration {
 	if c.EveryDown > 0 {

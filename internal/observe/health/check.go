@@ -15,11 +15,12 @@ const (
 
 // every is the time between two looks.
 func every(c config.Check, down bool) time.Duration {
-	switch {
-	case down && c.EveryDown > 0:
-		return time.Duration(c.EveryDown)
-	case c.Every > 0:
-		return time.Duration(c.Every)
+	wait := c.Every
+	if down {
+		wait = c.Down()
+	}
+	if wait > 0 {
+		return time.Duration(wait)
 	}
 	return defaultEvery
 }

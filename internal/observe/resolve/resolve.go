@@ -154,24 +154,6 @@ func (r *Resolver) Endpoints(service string) []Endpoint {
 	return nil
 }
 
-// Problems says which names of a service cannot be looked up at present and why, a sentence each.
-func (r *Resolver) Problems(service string) []string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	s := r.services[service]
-	if s == nil {
-		return nil
-	}
-	var problems []string
-	for _, m := range s.members {
-		if q, _, ok := parse(m.Address); ok && r.names[q].problem != "" {
-			problems = append(problems, r.names[q].sentence())
-		}
-	}
-	slices.Sort(problems)
-	return slices.Compact(problems)
-}
-
 // sentence says what is wrong with a name and what it means.
 func (n *name) sentence() string {
 	meanwhile := "it has no address yet"

@@ -7,25 +7,22 @@ type Refusal uint8
 
 // Refusals, in the words of the label reason.
 const (
-	RefusedLimit         Refusal = iota // the listener's connection limit
-	RefusedProxyProtocol                // PROXY protocol missing, malformed or not allowed from there
+	RefusedProxyProtocol Refusal = iota // PROXY protocol missing, malformed or not allowed from there
 	RefusedTLS                          // the TLS handshake failed
 	RefusedTimeout                      // the head did not arrive in time
 	RefusedBadRequest                   // malformed or ambiguous framing
 	RefusedTooLarge                     // head, headers or body over the limit
 	RefusedNoRoute                      // nothing matches
-	RefusedDraining                     // the node takes its leave
 	refusals
 )
 
-var refusalNames = [refusals]string{"limit", "proxy_protocol", "tls", "timeout", "bad_request", "too_large", "no_route", "draining"}
+var refusalNames = [refusals]string{"proxy_protocol", "tls", "timeout", "bad_request", "too_large", "no_route"}
 
 // String is the value of the label reason.
 func (r Refusal) String() string { return nameOf(refusalNames[:], int(r)) }
 
 // Listener counts the connections of one listener.
 type Listener struct {
-	metrics  *Metrics
 	name     string
 	accepted atomic.Uint64
 	closed   atomic.Uint64
@@ -37,7 +34,7 @@ func (m *Metrics) Listener(name string) *Listener {
 	if m == nil {
 		return nil
 	}
-	return m.listeners.get(name, func() *Listener { return &Listener{metrics: m, name: name} })
+	return m.listeners.get(name, func() *Listener { return &Listener{name: name} })
 }
 
 // Opened counts an accepted connection.
@@ -68,13 +65,6 @@ func (l *Listener) Active() int64 {
 	}
 	closed := l.closed.Load() // first: an end never overtakes its beginning
 	return int64(l.accepted.Load() - closed)
-}
-
-// Remove takes the listener's series away.
-func (l *Listener) Remove() {
-	if l != nil {
-		l.metrics.listeners.remove(l.name, func(h *Listener) bool { return h == l })
-	}
 }
 
 // nameOf is names[i], or "other" outside.

@@ -13,7 +13,6 @@ type Route struct {
 	sum      sum
 	codes    [codeSlots]atomic.Uint64
 	duration histogram
-	metrics  *Metrics
 	key      routeKey
 }
 
@@ -23,7 +22,7 @@ func (m *Metrics) Route(listener, route, service string) *Route {
 		return nil
 	}
 	k := routeKey{listener, route, service}
-	return m.routes.get(k, func() *Route { return &Route{metrics: m, key: k} })
+	return m.routes.get(k, func() *Route { return &Route{key: k} })
 }
 
 // Done counts a finished request: the status the client saw, the time from its first byte to the last of the answer,
@@ -39,13 +38,6 @@ func (r *Route) Done(status int, took time.Duration, in, out int64) {
 	}
 	if out > 0 {
 		r.out.Add(uint64(out))
-	}
-}
-
-// Remove takes the route's series away.
-func (r *Route) Remove() {
-	if r != nil {
-		r.metrics.routes.remove(r.key, func(h *Route) bool { return h == r })
 	}
 }
 
@@ -72,7 +64,6 @@ func (e Ending) String() string { return nameOf(endingNames[:], int(e)) }
 
 // Sessions counts the TCP sessions of one listener to one service.
 type Sessions struct {
-	metrics  *Metrics
 	key      sessionsKey
 	opened   atomic.Uint64
 	in, out  atomic.Uint64
@@ -87,7 +78,7 @@ func (m *Metrics) Sessions(listener, service string) *Sessions {
 		return nil
 	}
 	k := sessionsKey{listener, service}
-	return m.sessions.get(k, func() *Sessions { return &Sessions{metrics: m, key: k} })
+	return m.sessions.get(k, func() *Sessions { return &Sessions{key: k} })
 }
 
 // Opened counts the beginning of a session.
@@ -106,11 +97,4 @@ func (s *Sessions) Done(how Ending, took time.Duration, in, out int64) {
 	s.duration.observe(took, &s.sum)
 	s.in.Add(uint64(max(in, 0)))
 	s.out.Add(uint64(max(out, 0)))
-}
-
-// Remove takes the series away.
-func (s *Sessions) Remove() {
-	if s != nil {
-		s.metrics.sessions.remove(s.key, func(h *Sessions) bool { return h == s })
-	}
 }

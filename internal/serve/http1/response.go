@@ -136,12 +136,6 @@ func (r *Response) settle(verb Verb) (err *Error) {
 	return r.dropListed()
 }
 
-// Reset forgets everything, the references to the caller's buffer included.
-func (r *Response) Reset() {
-	r.forget()
-	*r = Response{head: r.head}
-}
-
 // AppendHead appends the head to forward, without the empty line that ends it: status line with HTTP/1.1, and AppendFields.
 func (r *Response) AppendHead(dst []byte) []byte {
 	if r.verbatim {

@@ -17,7 +17,6 @@ const (
 	codeUnknown   = "08007" // transaction_resolution_unknown
 	codeProtocol  = "08P01"
 	codePassword  = "28P01"
-	codeFeature   = "0A000"
 	codeTooMany   = "53300"
 	codeAuthorize = "28000"
 )

@@ -83,14 +83,8 @@ func (m *Member) Address() string { return m.core.address }
 // Host is the DNS name that the address was looked up from; empty where it is configured as an address.
 func (m *Member) Host() string { return m.core.origin.Load().host }
 
-// Zone is where the member stands.
-func (m *Member) Zone() string { return m.core.origin.Load().zone }
-
 // Key is the value of the sticky cookie: short, opaque, the same on every node and after a restart.
 func (m *Member) Key() string { return m.core.key }
-
-// Service is the service that the member belongs to.
-func (m *Member) Service() *Service { return m.core.service }
 
 // Gone is closed when long-lived sessions on the member must be cut: it is down and the service cuts (unless checks are not
 // believed at the moment), or it was drained or removed and the drain timeout is over. A member that comes back has a new channel.

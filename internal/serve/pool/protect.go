@@ -165,9 +165,6 @@ func (s *Service) enterClient(t *Ticket) (err error) {
 	return nil
 }
 
-// Sheds says whether requests have priorities here: whether the least important may be refused, or wait longer.
-func (s *Service) Sheds() bool { return s.protect.shed.Load() != nil }
-
 // ShedLevel is the share of requests that is refused now, by priority: 0..1.
 func (s *Service) ShedLevel() float64 {
 	if shed := s.protect.shed.Load(); shed != nil {

@@ -91,9 +91,6 @@ func NewService(name string, o Options) *Service {
 	return s
 }
 
-// Name is the service's.
-func (s *Service) Name() string { return s.name }
-
 // now reads the clock: nanoseconds, monotonic.
 func (s *Service) now() int64 { return int64(time.Since(s.base)) }
 

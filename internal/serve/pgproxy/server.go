@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,7 +14,6 @@ import (
 	"github.com/backstay/backstay/internal/observe/telemetry"
 	"github.com/backstay/backstay/internal/serve/reach"
 	"github.com/backstay/backstay/internal/serve/snapshot"
-	"github.com/backstay/backstay/internal/serve/transport"
 )
 
 // Options configures a Server.
@@ -36,7 +34,7 @@ type Options struct {
 type Server struct {
 	o         Options
 	verifiers verifiers
-	live      reach.Live
+	live      reach.Sessions
 	leaving   chan struct{} // closed by Drain: sessions end when they are idle
 	leave     sync.Once
 
@@ -49,21 +47,21 @@ func New(o Options) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{o: o, verifiers: verifiers{lookup: o.Lookup}, sessions: map[[8]byte]*session{}, leaving: make(chan struct{})}
+	return &Server{
+		o: o, verifiers: verifiers{lookup: o.Lookup}, live: reach.Sessions{Snapshot: o.Snapshot, Log: o.Log},
+		sessions: map[[8]byte]*session{}, leaving: make(chan struct{}),
+	}
 }
 
 // Serve accepts sessions for the listener of that name from ln until ctx ends, and returns nil then. It neither closes ln nor
 // ends the sessions it began: those are Drain's, or end by themselves.
 func (s *Server) Serve(ctx context.Context, name string, ln net.Listener) error {
-	return transport.Accept(ctx, ln, transport.AcceptOptions{
-		Limit: func() int {
-			if l := s.listener(name); l != nil {
-				return l.Config.Limits.Connections
-			}
-			return 0
-		},
-		Handle: func(c net.Conn) { s.handle(name, c) },
-		Log:    s.o.Log,
+	return s.live.Serve(ctx, name, ln, func(ctx context.Context, l *snapshot.TCPListener, conn net.Conn) {
+		if l.Service == nil { // it was another kind of listener a moment ago
+			reach.Reset(conn)
+			return
+		}
+		newSession(s, l, conn).run(ctx)
 	})
 }
 
@@ -78,7 +76,7 @@ func (s *Server) Drain(ctx context.Context) error {
 }
 
 // Live is how many sessions there are now, those being set up included.
-func (s *Server) Live() int { return s.live.Count() }
+func (s *Server) Live() int { return s.live.Live() }
 
 // Count is how the sessions of a listener stand.
 type Count struct {
@@ -108,40 +106,6 @@ func (s *Server) Count(listener string) (c Count) {
 		one.mu.Unlock()
 	}
 	return c
-}
-
-func (s *Server) listener(name string) *snapshot.TCPListener {
-	if snap := s.o.Snapshot.Load(); snap != nil {
-		return snap.TCPListener(name)
-	}
-	return nil
-}
-
-// handle serves one connection from its first byte to its last.
-func (s *Server) handle(name string, conn net.Conn) {
-	l := s.listener(name)
-	if l == nil || l.Service == nil { // taken out of the configuration a moment ago
-		reach.Reset(conn)
-		return
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	ended, ok := s.live.Begin(cancel)
-	if !ok { // the node is about to end
-		reach.Reset(conn)
-		return
-	}
-	defer ended()
-	v := newSession(s, l, conn)
-	l.Metrics.Opened()
-	defer l.Metrics.Closed()
-	defer func() {
-		if p := recover(); p != nil {
-			reach.Reset(conn)
-			s.o.Log.Error("a session panicked", "listener", name, "panic", p, "stack", string(debug.Stack()))
-		}
-	}()
-	v.run(ctx)
 }
 
 // admit gives a session the key by which its requests are canceled.

@@ -1,5 +1,5 @@
 // Package reach brings a session to a member of a service: it picks one, waits while there is none, and tries again where
-// that is safe. What is said to the member before the session's own bytes is the caller's.
+// that is safe. What is said to the member before the session's own bytes is the caller's. Sessions accepts those of listeners, and ends them.
 //
 // The package must not read from or write to clients.
 package reach

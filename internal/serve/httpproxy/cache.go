@@ -273,15 +273,20 @@ func (k *caching) store(p piece) {
 	}
 }
 
+// discard forgets what was to be stored.
+func (k *caching) discard() {
+	if k.writer != nil {
+		k.writer.Abort()
+		k.writer = nil
+	}
+}
+
 // end lets go of those who wait, whatever became of the exchange.
 func (k *caching) end(failed bool) {
 	if k.cache == nil {
 		return
 	}
-	if k.writer != nil {
-		k.writer.Abort()
-		k.writer = nil
-	}
+	k.discard()
 	if failed {
 		k.decision.Lead.Done(cache.Failed)
 	} else {

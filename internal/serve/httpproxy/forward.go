@@ -219,7 +219,8 @@ func judged(status int, took time.Duration) pool.Outcome {
 
 // relay passes the body of the answer on, piece by piece.
 func (e *exchange) relay(o pool.Outcome) {
-	if !e.stream.Ready() { // the head does not wait for a body that may take its time
+	headLeft := !e.stream.Ready() // the head does not wait for a body that may take its time
+	if headLeft {
 		if err := e.client.Write(piece{}); err != nil {
 			e.clientGone(o)
 			return
@@ -227,10 +228,15 @@ func (e *exchange) relay(o pool.Outcome) {
 	}
 	for {
 		p, err := e.stream.Next()
-		if err != nil {
+		switch {
+		case err != nil && !headLeft && !e.left():
+			e.takeBack(o, err)
+			return
+		case err != nil:
 			e.memberBroke(o, err)
 			return
 		}
+		headLeft = true
 		if e.caching.writer != nil {
 			e.caching.store(p)
 		}
@@ -252,6 +258,21 @@ func (e *exchange) relay(o pool.Outcome) {
 	}
 	e.dropStream()
 	e.member.Done(o)
+}
+
+// takeBack ends an exchange whose answer turned out to be none before anything of it had gone to the client: that gets the failure's own.
+func (e *exchange) takeBack(o pool.Outcome, err error) {
+	_ = e.stopPump()
+	e.dropStream()
+	e.caching.discard()
+	o.Result, o.Reason = pool.Failed, classOf(err)
+	e.member.Done(o)
+	failed := tryErrorIn(err)
+	if failed == nil {
+		failed = &tryError{failure: failProtocol, err: err}
+	}
+	e.begun = false
+	e.failTry(failed)
 }
 
 // memberBroke ends an exchange whose answer broke off: the client must not take what it has for the whole.

@@ -45,6 +45,12 @@ func (k *kit) http2Client() *http.Client {
 	return &http.Client{Transport: tr, Timeout: patience}
 }
 
+func (k *kit) http1Client() *http.Client {
+	tr := &http.Transport{DisableCompression: true}
+	k.t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr, Timeout: patience}
+}
+
 const http2Service = `
 services:
   - name: web
@@ -64,9 +70,7 @@ func every(t *testing.T, handler http.HandlerFunc, test func(t *testing.T, k *ki
 				k := start(t, http2Service, member, memberWith(t, handler, member == "http2"))
 				c := k.http2Client()
 				if client == "http1" {
-					tr := &http.Transport{DisableCompression: true}
-					t.Cleanup(tr.CloseIdleConnections)
-					c = &http.Client{Transport: tr, Timeout: patience}
+					c = k.http1Client()
 				}
 				test(t, k, c)
 			})

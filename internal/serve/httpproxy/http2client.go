@@ -164,6 +164,9 @@ func trailerFields(h http.Header) []http1.Field {
 // Answer implements client.
 func (c *http2Client) Answer(a *answer) error {
 	h := c.w.Header()
+	if c.status != 0 { // another takes the place of one that was not sent
+		clear(h)
+	}
 	if a.Response != nil {
 		for i := range a.Response.Fields {
 			if f := &a.Response.Fields[i]; !f.Drop {

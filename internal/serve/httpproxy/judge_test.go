@@ -1,9 +1,11 @@
 package httpproxy
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -200,21 +202,69 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-func TestAnswerThatBreaksOff(t *testing.T) {
-	for name, part := range map[string]string{
-		"length":    "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart",
-		"chunked":   "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n",
-		"bad chunk": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\nzz\r\n",
+// TestAnswerThatIsNone: what turns out to be wrong before anything of the answer has gone to the client is a 502, and its connection goes on.
+func TestAnswerThatIsNone(t *testing.T) {
+	const chunked = "HTTP/1.1 200 OK\r\nX-Member: its\r\nTransfer-Encoding: chunked\r\n\r\n"
+	for name, answer := range map[string]string{
+		"forbidden trailer":    chunked + "0\r\nContent-Length: 5\r\n\r\n",
+		"trailer after a body": chunked + "2\r\nok\r\n0\r\nTransfer-Encoding: chunked\r\n\r\n",
+		"bad second chunk":     chunked + "2\r\nok\r\nzz\r\n",
+		"bad first chunk":      chunked + "zz\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBackend(t, func(b *backend, w *wire) {
 				b.request(w)
-				_, _ = io.WriteString(w.Conn, part)
+				_, _ = io.WriteString(w.Conn, answer)
+			})
+			k := start(t, http2Service, "http1", b.addr)
+			for _, c := range []*http.Client{k.http1Client(), k.http2Client()} {
+				res, err := c.Get(k.url("/"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				body, err := io.ReadAll(res.Body)
+				_ = res.Body.Close()
+				if res.StatusCode != 502 || res.Header.Get("X-Member") != "" || !strings.Contains(string(body), "service web gave an answer that is not valid HTTP") || err != nil {
+					t.Errorf("%s: %d %v %q, %v", res.Proto, res.StatusCode, res.Header, body, err)
+				}
+			}
+			nothingInFlight(t, k)
+			if n := b.heads.Load(); n != 2 {
+				t.Errorf("%d requests: such an answer must not be retried", n)
+			}
+		})
+	}
+}
+
+func TestAnswerThatBreaksOff(t *testing.T) {
+	const chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n"
+	for name, answer := range map[string][2]string{ // the second part is sent when the client has the first
+		"length":    {"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart", ""},
+		"chunked":   {chunked, ""},
+		"bad chunk": {chunked, "zz\r\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			seen := make(chan struct{})
+			b := newBackend(t, func(b *backend, w *wire) {
+				b.request(w)
+				_, _ = io.WriteString(w.Conn, answer[0])
+				<-seen
+				_, _ = io.WriteString(w.Conn, answer[1])
 			})
 			k := start(t, oneService, b.addr)
 			for _, version := range []string{"1.1", "1.0"} {
 				w := k.dial().send("GET / HTTP/" + version + "\r\nHost: a\r\n\r\n")
-				got, err := io.ReadAll(w.r)
+				var got []byte
+				for !bytes.Contains(got, []byte("part")) {
+					c, err := w.r.ReadByte()
+					if err != nil {
+						t.Fatalf("%v after %q", err, got)
+					}
+					got = append(got, c)
+				}
+				seen <- struct{}{}
+				rest, err := io.ReadAll(w.r)
+				got = append(got, rest...)
 				if err == nil && version == "1.0" && name != "length" {
 					t.Errorf("the client takes %q for the whole answer", got)
 				}

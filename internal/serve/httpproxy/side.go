@@ -26,7 +26,7 @@ type source interface {
 type client interface {
 	source // the request's body
 	// Answer takes the head of an answer. An interim one (1xx) is sent at once; a final one leaves together with the
-	// first piece of its body.
+	// first piece of its body, and until then another may take its place.
 	Answer(a *answer) error
 	// Write sends a piece of the answer's body, and whatever was held back.
 	Write(p piece) error

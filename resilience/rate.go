@@ -45,6 +45,19 @@ func (r *Rate) Update(o RateOptions) {
 	r.terms.Store(t)
 }
 
+// With is a bucket of its own with other options. It holds as many tokens as this one, and no more than its burst; where this one is
+// full, so is it.
+func (r *Rate) With(o RateOptions) *Rate {
+	next := &Rate{clock: r.clock}
+	next.Update(o)
+	was, is, now := r.terms.Load(), next.terms.Load(), r.clock.now()
+	if debt := time.Duration(r.full.Load()) - now; debt > 0 && was.PerSecond > 0 && is.PerSecond > 0 {
+		held := min(float64(was.depth-debt)/float64(was.each), float64(is.Burst))
+		next.full.Store(int64(now + is.depth - time.Duration(held*float64(is.each))))
+	}
+	return next
+}
+
 // TryTake takes n tokens if they are there.
 func (r *Rate) TryTake(n int) bool {
 	_, ok := r.take(n, 0, false)

@@ -56,6 +56,53 @@ func TestRateTakesManyAtOnce(t *testing.T) {
 	})
 }
 
+// TestRateWith: a bucket that takes another's place is as full as that, by number of tokens, and leaves it alone.
+func TestRateWith(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		from  RateOptions
+		taken int
+		to    RateOptions
+		want  int // tokens
+	}{
+		{"empty, faster", RateOptions{PerSecond: 10, Burst: 5}, 5, RateOptions{PerSecond: 1000, Burst: 1000}, 0},
+		{"empty, slower", RateOptions{PerSecond: 1000, Burst: 50}, 50, RateOptions{PerSecond: 1, Burst: 50}, 0},
+		{"some left", RateOptions{PerSecond: 10, Burst: 5}, 2, RateOptions{PerSecond: 20, Burst: 50}, 3},
+		{"more left than the burst", RateOptions{PerSecond: 10, Burst: 50}, 10, RateOptions{PerSecond: 20, Burst: 5}, 5},
+		{"full", RateOptions{PerSecond: 10, Burst: 5}, 0, RateOptions{PerSecond: 20, Burst: 50}, 50},
+		{"no bound before", RateOptions{}, 9, RateOptions{PerSecond: 20, Burst: 50}, 50},
+	} {
+		inBubble(t, tt.name, func(t *testing.T) {
+			count := func(r *Rate) (n int) {
+				for r.TryTake(1) {
+					n++
+				}
+				return n
+			}
+			r := NewRate(tt.from)
+			for range tt.taken {
+				r.TryTake(1)
+			}
+			next := r.With(tt.to)
+			if got := count(next); got != tt.want {
+				t.Errorf("it holds %d tokens, want %d", got, tt.want)
+			}
+			if tt.from.PerSecond > 0 {
+				if got := count(r); got != tt.from.Burst-tt.taken {
+					t.Errorf("the one before holds %d", got)
+				}
+			}
+			time.Sleep(time.Minute)
+			if got, want := count(next), min(tt.to.Burst, int(60*tt.to.PerSecond)); got != want {
+				t.Errorf("after a minute: %d tokens, want %d", got, want)
+			}
+		})
+	}
+	if r := NewRate(RateOptions{PerSecond: 1, Burst: 1}).With(RateOptions{}); !r.TryTake(100) {
+		t.Error("what has no bound refuses")
+	}
+}
+
 func TestRateWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := NewRate(RateOptions{PerSecond: 10, Burst: 1, Wait: 250 * time.Millisecond})

@@ -12,7 +12,7 @@ import (
 
 func TestRateByKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r, err := NewRate(config.Rate{Requests: "10/s", Burst: 3, Per: "client", Keys: 1000})
+		r, err := NewRate(config.Rate{Requests: "10/s", Burst: 3, Per: "client", Keys: 1000}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -40,10 +40,60 @@ func TestRateByKey(t *testing.T) {
 	})
 }
 
+// TestRateOfAnotherConfiguration: what was taken stays taken, for each key, also with room for another number of keys. Where other
+// things are counted, nothing is known.
+func TestRateOfAnotherConfiguration(t *testing.T) {
+	client := config.Rate{Requests: "10/s", Burst: 3, Per: "client", Keys: 100}
+	all := config.Rate{Requests: "10/s", Burst: 3, Per: "service"}
+	with := func(c config.Rate, requests string, burst, keys int) config.Rate {
+		c.Requests, c.Burst, c.Keys = requests, burst, keys
+		return c
+	}
+	for _, tt := range []struct {
+		name     string
+		from, to config.Rate
+		want     [3]int // tokens of who has taken all, who has taken one, and another
+	}{
+		{"faster", client, with(client, "1000/s", 30, 100), [3]int{0, 2, 30}},
+		{"slower", client, with(client, "1/m", 2, 100), [3]int{0, 2, 2}},
+		{"room for more", client, with(client, "10/s", 3, 5000), [3]int{0, 2, 3}},
+		{"of another header", config.Rate{Requests: "10/s", Burst: 3, Per: "header", Header: "A", Keys: 100}, config.Rate{Requests: "10/s", Burst: 3, Per: "header", Header: "B", Keys: 100}, [3]int{3, 3, 3}},
+		{"all together", all, with(all, "1000/s", 30, 0), [3]int{0, 0, 0}},
+		{"of clients after all together", all, client, [3]int{3, 3, 3}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r, err := NewRate(tt.from, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for range 5 {
+					r.Take([]byte("all"))
+				}
+				r.Take([]byte("one"))
+				if r, err = NewRate(tt.to, r); err != nil {
+					t.Fatal(err)
+				}
+				for i, key := range []string{"all", "one", "another"} {
+					n := 0
+					for ; n < 100; n++ {
+						if _, ok := r.Take([]byte(key)); !ok {
+							break
+						}
+					}
+					if n != tt.want[i] {
+						t.Errorf("%q has %d tokens, want %d", key, n, tt.want[i])
+					}
+				}
+			})
+		})
+	}
+}
+
 // TestRateForgetsTheQuiet: far more keys than there is room for do not let anybody who is busy through more often.
 func TestRateForgetsTheQuiet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r, err := NewRate(config.Rate{Requests: "10/s", Burst: 5, Per: "client", Keys: 64})
+		r, err := NewRate(config.Rate{Requests: "10/s", Burst: 5, Per: "client", Keys: 64}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -17,15 +17,24 @@ type Rate struct {
 	shared *Share // nil where it is this node's own
 }
 
-// NewRate makes a rate of a validated configuration, with every bucket full.
-func NewRate(c config.Rate) (*Rate, error) {
+// NewRate makes a rate of a validated configuration. Its buckets hold what those of the rate before it do, where that is not nil and
+// counts the same; others are full.
+func NewRate(c config.Rate, before *Rate) (*Rate, error) {
 	perSecond, err := config.ParseFrequency(c.Requests)
 	if err != nil {
 		return nil, err
 	}
 	r := &Rate{config: c}
+	if before != nil && (before.config.Per != c.Per || before.config.Header != c.Header) {
+		before = nil
+	}
 	if c.Per == "service" || c.Per == "" {
-		r.all = resilience.NewRate(resilience.RateOptions{PerSecond: perSecond, Burst: c.Burst})
+		o := resilience.RateOptions{PerSecond: perSecond, Burst: c.Burst}
+		if before != nil && before.all != nil {
+			r.all = before.all.With(o)
+		} else {
+			r.all = resilience.NewRate(o)
+		}
 		return r, nil
 	}
 	burst := c.Burst
@@ -33,6 +42,9 @@ func NewRate(c config.Rate) (*Rate, error) {
 		burst = max(1, int(perSecond/10))
 	}
 	r.keys = newBuckets(perSecond, burst, c.Keys)
+	if before != nil && before.keys != nil {
+		r.keys.inherit(before.keys)
+	}
 	return r, nil
 }
 
@@ -73,10 +85,12 @@ const ways = 8
 
 type bucketSet struct {
 	mu    sync.Mutex
-	slots [ways]struct {
-		key  uint64
-		full int64
-	}
+	slots [ways]bucket
+}
+
+type bucket struct {
+	key  uint64
+	full int64 // when it is full again
 }
 
 func newBuckets(perSecond float64, burst, keys int) *buckets {
@@ -88,23 +102,48 @@ func newBuckets(perSecond float64, burst, keys int) *buckets {
 	return &buckets{each: each, depth: each * int64(burst), seed: maphash.MakeSeed(), base: time.Now(), sets: make([]bucketSet, n)}
 }
 
-func (b *buckets) take(key []byte) (time.Duration, bool) {
-	hash := maphash.Bytes(b.seed, key)
+// inherit takes over how many tokens are in the buckets of the ones before. Nobody uses these yet.
+func (b *buckets) inherit(before *buckets) {
+	b.seed, b.base = before.seed, before.base
 	now := int64(time.Since(b.base))
-	set := &b.sets[hash&uint64(len(b.sets)-1)]
-	set.mu.Lock()
-	defer set.mu.Unlock()
+	for i := range before.sets {
+		was := &before.sets[i]
+		was.mu.Lock()
+		slots := was.slots
+		was.mu.Unlock()
+		for _, s := range slots {
+			if s.full > now {
+				held := min(float64(before.depth-(s.full-now))/float64(before.each), float64(b.depth/b.each))
+				*b.set(s.key).slot(s.key) = bucket{s.key, now + b.depth - int64(held*float64(b.each))}
+			}
+		}
+	}
+}
+
+func (b *buckets) set(hash uint64) *bucketSet { return &b.sets[hash&uint64(len(b.sets)-1)] }
+
+// slot is the key's, or the one that makes room for it.
+func (set *bucketSet) slot(hash uint64) *bucket {
 	slot := &set.slots[0]
 	for i := range set.slots {
 		s := &set.slots[i]
 		if s.key == hash {
-			slot = s
-			break
+			return s
 		}
 		if s.full < slot.full {
 			slot = s
 		}
 	}
+	return slot
+}
+
+func (b *buckets) take(key []byte) (time.Duration, bool) {
+	hash := maphash.Bytes(b.seed, key)
+	now := int64(time.Since(b.base))
+	set := b.set(hash)
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	slot := set.slot(hash)
 	from := now
 	if slot.key == hash {
 		from = max(slot.full, now)

@@ -47,23 +47,25 @@ func rank(l config.Listener, r config.Route) (p resilience.Priority, ranked bool
 	return p, r.Priority != "" || p != resilience.Normal
 }
 
-// rate finds a rate that is in force with the same settings, or makes one.
+// rate finds a rate that is in force with the same settings, or makes one, with what was taken from the one before.
 func (b *builder) rate(scope string, c *config.Rate) (*protect.Rate, error) {
 	if c == nil {
 		return nil, nil
 	}
+	var before *protect.Rate
 	if b.deps.Previous != nil {
-		if r := b.deps.Previous.rates[scope]; r != nil && r.Config() == *c && (r.Share() == nil || r.Share().Fits(b.deps.Sharing.Nodes)) {
-			b.out.rates[scope] = r
-			return r, nil
-		}
+		before = b.deps.Previous.rates[scope]
+	}
+	if before != nil && before.Config() == *c && (before.Share() == nil || before.Share().Fits(b.deps.Sharing.Nodes)) {
+		b.out.rates[scope] = before
+		return before, nil
 	}
 	var r *protect.Rate
 	var err error
 	if c.Shared {
 		r, err = protect.NewSharedRate(scope, *c, b.deps.Sharing)
 	} else {
-		r, err = protect.NewRate(*c)
+		r, err = protect.NewRate(*c, before)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("rate: %w", err)

@@ -58,7 +58,7 @@ func CheckAccessLog(cfg config.AccessLog) error {
 func openAccess(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
 	if err != nil {
-		return nil, fmt.Errorf("access_log: open %s: %w: make the folder and let this user write there", path, err)
+		return nil, fmt.Errorf("open %s: %w: make the folder and let this user write there", path, err)
 	}
 	return f, nil
 }
@@ -101,7 +101,7 @@ func (w *accessWriter) flush() {
 		return
 	}
 	if _, err := w.out.Write(w.buf); err != nil {
-		w.lose(fmt.Errorf("access_log: %w: lines are dropped until it can be written again", err))
+		w.lose(fmt.Errorf("%w: lines are dropped until it can be written again", err))
 		w.close()
 		return
 	}

@@ -2,6 +2,9 @@ package resilience
 
 import (
 	"context"
+	"fmt"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -22,6 +25,23 @@ const priorities = 4 << 7
 // String is the class: sheddable, normal, critical, critical+.
 func (p Priority) String() string {
 	return [...]string{"sheddable", "normal", "critical", "critical+"}[min(p, priorities-1)>>7]
+}
+
+// Number is class and level in numbers, such as 2.17: how headers tell a priority.
+func (p Priority) Number() string { return fmt.Sprintf("%d.%d", p>>7, p&127) }
+
+// ParsePriority reads a Number. Without a level it is the class's lowest.
+func ParsePriority(number string) (p Priority, ok bool) {
+	class, level, leveled := strings.Cut(number, ".")
+	c, err := strconv.ParseUint(class, 10, 2)
+	if err != nil {
+		return 0, false
+	}
+	l, err := strconv.ParseUint(level, 10, 7)
+	if err != nil && leveled {
+		return 0, false
+	}
+	return Priority(c<<7 | l), true
 }
 
 // For spreads the clients of a class over its levels, so that under overload some are served well and not all badly: what one

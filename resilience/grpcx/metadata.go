@@ -3,7 +3,6 @@ package grpcx
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,7 +34,7 @@ func outgoing(ctx, of context.Context, tokens *resilience.Tokens) context.Contex
 	}
 	p := resilience.PriorityOf(of)
 	if p != resilience.Normal {
-		pairs = append(pairs, priorityKey, fmt.Sprintf("%d.%d", p>>7, p&127))
+		pairs = append(pairs, priorityKey, p.Number())
 	}
 	switch token := resilience.TokenOf(of); {
 	case tokens != nil:
@@ -69,7 +68,7 @@ func incoming(ctx context.Context, method string, o *ServerOptions) context.Cont
 	if n := max(attempt, previous+1); n > 1 {
 		ctx = resilience.WithAttempt(ctx, n)
 	}
-	if p, ok := parsePriority(first(ctx, priorityKey)); ok && o.TrustPriority {
+	if p, ok := resilience.ParsePriority(first(ctx, priorityKey)); ok && o.TrustPriority {
 		ctx = resilience.WithPriority(ctx, p)
 	}
 	if token := first(ctx, tokenKey); token != "" && o.Tokens != nil {
@@ -100,19 +99,6 @@ func first(ctx context.Context, key string) string {
 		return values[0]
 	}
 	return ""
-}
-
-func parsePriority(s string) (resilience.Priority, bool) {
-	class, level, _ := strings.Cut(s, ".")
-	c, err := strconv.ParseUint(class, 10, 2)
-	if err != nil {
-		return 0, false
-	}
-	l, err := strconv.ParseUint(level, 10, 7)
-	if err != nil && level != "" {
-		return 0, false
-	}
-	return resilience.Priority(c<<7 | l), true
 }
 
 // said says whether metadata has a value.

@@ -49,7 +49,7 @@ func setHeaders(ctx context.Context, h http.Header, tokens *resilience.Tokens) {
 	}
 	p := resilience.PriorityOf(ctx)
 	if p != resilience.Normal {
-		h.Set(PriorityHeader, fmt.Sprintf("%d.%d", p>>7, p&127))
+		h.Set(PriorityHeader, p.Number())
 	}
 	switch token := resilience.TokenOf(ctx); {
 	case tokens != nil:
@@ -97,7 +97,7 @@ func readHeaders(ctx context.Context, h http.Header, o *HandlerOptions) (context
 	if n, err := strconv.Atoi(h.Get(AttemptHeader)); err == nil && n > 1 {
 		ctx = resilience.WithAttempt(ctx, n)
 	}
-	if p, ok := parsePriority(h.Get(PriorityHeader)); ok && o.TrustPriority {
+	if p, ok := resilience.ParsePriority(h.Get(PriorityHeader)); ok && o.TrustPriority {
 		ctx = resilience.WithPriority(ctx, p)
 	}
 	if token := h.Get(TokenHeader); token != "" && o.Tokens != nil {
@@ -112,19 +112,6 @@ func readHeaders(ctx context.Context, h http.Header, o *HandlerOptions) (context
 		return context.WithTimeout(ctx, time.Duration(ms)*time.Millisecond)
 	}
 	return ctx, func() {}
-}
-
-func parsePriority(s string) (resilience.Priority, bool) {
-	class, level, _ := strings.Cut(s, ".")
-	c, err := strconv.ParseUint(class, 10, 2)
-	if err != nil {
-		return 0, false
-	}
-	l, err := strconv.ParseUint(level, 10, 7)
-	if err != nil && level != "" {
-		return 0, false
-	}
-	return resilience.Priority(c<<7 | l), true
 }
 
 // retryAfter reads Retry-After: seconds, or a date (RFC 9110, section 10.2.3).

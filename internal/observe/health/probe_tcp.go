@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"strconv"
-	"strings"
 
 	"github.com/backstay/backstay/internal/base/config"
 )
@@ -17,7 +16,7 @@ const maxExpect = 4 << 10
 
 // tcp connects, sends what is to be sent, and reads until what comes back matches.
 func (p *prober) tcp(ctx context.Context, t Target, c config.TCPCheck) error {
-	send, err := unescape(c.Send)
+	send, err := c.Bytes()
 	if err != nil {
 		return wrong("send", err)
 	}
@@ -58,39 +57,4 @@ func (p *prober) expect(conn net.Conn, pattern string) error {
 		}
 	}
 	return fmt.Errorf("the answer does not match %s: %s", pattern, strconv.Quote(cut(string(got), 40)))
-}
-
-// unescape understands \r, \n, \t, \\ and \xNN.
-func unescape(s string) ([]byte, error) {
-	out := make([]byte, 0, len(s))
-	for {
-		before, after, found := strings.Cut(s, `\`)
-		out = append(out, before...)
-		switch {
-		case !found:
-			return out, nil
-		case after == "":
-			return nil, errors.New(`it ends in \`)
-		}
-		s = after[1:]
-		switch after[0] {
-		case 'r':
-			out = append(out, '\r')
-		case 'n':
-			out = append(out, '\n')
-		case 't':
-			out = append(out, '\t')
-		case '\\':
-			out = append(out, '\\')
-		case 'x':
-			b, err := strconv.ParseUint(after[1:min(3, len(after))], 16, 8)
-			if err != nil || len(after) < 3 {
-				return nil, errors.New(`\x needs two hexadecimal digits`)
-			}
-			out = append(out, byte(b))
-			s = after[3:]
-		default:
-			return nil, fmt.Errorf(`\%c means nothing; \r, \n, \t, \\ and \xNN do`, after[0])
-		}
-	}
 }

@@ -209,8 +209,8 @@ func TestTCPProbe(t *testing.T) {
 		{"no end", flood, config.TCPCheck{Expect: "PONG"}, "the answer does not match PONG"},
 		{"no answer", silent, config.TCPCheck{Expect: "PONG"}, "timed out after 60ms"},
 		{"bad escape", echo, config.TCPCheck{Send: `\q`}, `the check's send is wrong: \q means nothing`},
-		{"half an escape", echo, config.TCPCheck{Send: `\x1`}, `the check's send is wrong: \x needs two hexadecimal digits`},
-		{"open escape", echo, config.TCPCheck{Send: `x\`}, `the check's send is wrong: it ends in \`},
+		{"half an escape", echo, config.TCPCheck{Send: `\x1`}, `the check's send is wrong: \x wants two hexadecimal digits`},
+		{"open escape", echo, config.TCPCheck{Send: `x\`}, `the check's send is wrong: the text ends in a lone \`},
 		{"bad expression", echo, config.TCPCheck{Send: "x", Expect: `(`}, "the check's expect is wrong"},
 		{"nobody", dead(t), config.TCPCheck{}, "connection refused"},
 	} {

@@ -88,16 +88,8 @@ func parsePriority(v []byte) (p resilience.Priority, leveled, ok bool) {
 	if p, ok := snapshot.ParsePriority(string(v)); ok {
 		return p, false, true
 	}
-	class, level, leveled := bytes.Cut(v, []byte{'.'})
-	c, err := strconv.ParseUint(string(class), 10, 2)
-	if err != nil {
-		return 0, false, false
-	}
-	l, err := strconv.ParseUint(string(level), 10, 7)
-	if err != nil && leveled {
-		return 0, false, false
-	}
-	return resilience.Priority(c<<7 | l), leveled, true
+	p, ok = resilience.ParsePriority(string(v))
+	return p, bytes.IndexByte(v, '.') >= 0, ok
 }
 
 // level deals the client its level within its class, so that what one client asks for fares alike.

@@ -40,7 +40,7 @@ type frame struct {
 func writeFrame(w io.Writer, kind byte, payload []byte) error {
 	buf := make([]byte, headSize, headSize+len(payload))
 	buf[0] = kind
-	binary.BigEndian.PutUint32(buf[1:], uint32(len(payload))) //nolint:gosec // at most Limit
+	binary.BigEndian.PutUint32(buf[1:], uint32(len(payload))) // at most Limit
 	_, err := w.Write(append(buf, payload...))
 	return err
 }

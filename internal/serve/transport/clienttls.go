@@ -31,7 +31,7 @@ func ClientTLS(cfg *config.MemberTLS, address string, alpn []string) (*tls.Confi
 		ServerName:         name,
 		MinVersion:         minVersion(cfg.MinVersion),
 		NextProtos:         alpn,
-		InsecureSkipVerify: cfg.Insecure, //nolint:gosec // the configuration says so, and that it is for trials
+		InsecureSkipVerify: cfg.Insecure, // the configuration says so, and that it is for trials
 		ClientSessionCache: tls.NewLRUClientSessionCache(sessionsKept),
 	}
 	if cfg.CA != "" {

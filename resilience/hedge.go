@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -29,24 +30,33 @@ type HedgeEvent struct {
 // of a few more calls: those slower than the quantile, and no more than the budget allows, so that a slow other side is not
 // given twice the work. Source: Dean, Barroso, "The Tail at Scale" (CACM 56(2), 2013).
 type Hedge struct {
-	options HedgeOptions
+	options HedgeOptions // but for what Update changes
 	recent  *latencies
+	least   atomic.Int64
+	most    atomic.Int64 // further calls
 }
 
 // NewHedge makes a policy that knows of no calls yet.
 func NewHedge(o HedgeOptions) *Hedge {
-	o.Least = orDefault(o.Least, time.Millisecond)
-	o.Max = orDefault(o.Max, 1)
 	if o.Budget == nil {
 		o.Budget = NewBudget(BudgetOptions{Ratio: 0.1, Min: 1})
 	}
-	return &Hedge{o, newLatencies(orDefault(o.Quantile, 0.95), orDefault(o.Volume, 100), orDefault(o.Window, 30*time.Second))}
+	h := &Hedge{options: o, recent: newLatencies(0, orDefault(o.Volume, 100), orDefault(o.Window, 30*time.Second))}
+	h.Update(o)
+	return h
+}
+
+// Update puts another Quantile, Least and Max in force; the rest, and what is known of calls, stays.
+func (h *Hedge) Update(o HedgeOptions) {
+	h.least.Store(int64(orDefault(o.Least, time.Millisecond)))
+	h.most.Store(int64(orDefault(o.Max, 1)))
+	h.recent.ask(orDefault(o.Quantile, 0.95))
 }
 
 // Delay is how long after its beginning, or after it was last made again, a call is made again now; false while too few are known.
 func (h *Hedge) Delay() (time.Duration, bool) {
 	d, ok := h.recent.value()
-	return max(d, h.options.Least), ok
+	return max(d, time.Duration(h.least.Load())), ok
 }
 
 // Race makes a call, and makes it again when it takes too long. The contexts of those that lose are cancelled; they must return then.
@@ -140,7 +150,7 @@ func (r *race[T]) begin() (n int, ok bool) {
 	}
 	r.made++
 	r.atWork++
-	if r.made < r.hedge.options.Max {
+	if r.made < int(r.hedge.most.Load()) {
 		r.timer.Reset(r.delay)
 	}
 	return r.made, true

@@ -175,6 +175,28 @@ func TestRaceOfMany(t *testing.T) {
 	}
 }
 
+// TestHedgeIsAdjustedLive: what is known of calls stays when the options change.
+func TestHedgeIsAdjustedLive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := taught(HedgeOptions{Quantile: 0.9})
+		for range 40 { // a sixth of them are slower
+			h.Observe(time.Second)
+		}
+		time.Sleep(time.Second)
+		if d, ok := h.Delay(); !ok || d < time.Second {
+			t.Errorf("before: %v, %v", d, ok)
+		}
+		h.Update(HedgeOptions{Quantile: 0.5})
+		if d, ok := h.Delay(); !ok || d < 10*time.Millisecond || d > 20*time.Millisecond {
+			t.Errorf("another quantile: %v, %v", d, ok)
+		}
+		h.Update(HedgeOptions{Quantile: 0.5, Least: time.Minute})
+		if d, ok := h.Delay(); !ok || d != time.Minute {
+			t.Errorf("another least: %v, %v", d, ok)
+		}
+	})
+}
+
 func TestRaceIsNotHedged(t *testing.T) {
 	spent := BudgetOptions{Ratio: -1, Min: -1}
 	for _, tt := range []struct {

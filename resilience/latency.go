@@ -1,6 +1,7 @@
 package resilience
 
 import (
+	"math"
 	"math/bits"
 	"sync/atomic"
 	"time"
@@ -11,8 +12,8 @@ import (
 // fades without a sweeper.
 type latencies struct {
 	clock    clock
-	quantile float64
-	volume   int // durations it must have seen to tell
+	quantile atomic.Uint64 // the bits of a float
+	volume   int           // durations it must have seen to tell
 	half     ticker
 	halves   [2]struct {
 		tick   atomic.Uint32
@@ -23,7 +24,15 @@ type latencies struct {
 }
 
 func newLatencies(quantile float64, volume int, window time.Duration) *latencies {
-	return &latencies{clock: newClock(), quantile: quantile, volume: volume, half: ticker{max(window/2, 1)}}
+	l := &latencies{clock: newClock(), volume: volume, half: ticker{max(window/2, 1)}}
+	l.ask(quantile)
+	return l
+}
+
+// ask says which quantile is to be told from now on.
+func (l *latencies) ask(quantile float64) {
+	l.quantile.Store(math.Float64bits(quantile))
+	l.recount.Store(0)
 }
 
 // latencyBucket is the bucket of a duration.
@@ -81,7 +90,7 @@ func (l *latencies) count(now uint32) time.Duration {
 	if total < max(l.volume, 1) {
 		return 0
 	}
-	rank := int(l.quantile * float64(total))
+	rank := int(math.Float64frombits(l.quantile.Load()) * float64(total))
 	for b, n := range counts {
 		if rank -= n; rank < 0 {
 			return latencyBound(b)

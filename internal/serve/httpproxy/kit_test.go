@@ -17,6 +17,7 @@ import (
 	"github.com/backstay/backstay/internal/base/config"
 	"github.com/backstay/backstay/internal/observe/resolve"
 	"github.com/backstay/backstay/internal/observe/telemetry"
+	"github.com/backstay/backstay/internal/serve/cache"
 	"github.com/backstay/backstay/internal/serve/pool"
 	"github.com/backstay/backstay/internal/serve/snapshot"
 )
@@ -43,6 +44,7 @@ type kit struct {
 	metrics  *telemetry.Metrics
 	picture  atomic.Pointer[snapshot.Snapshot]
 	services map[string]*pool.Service
+	caches   *cache.Set
 	addr     string
 	stop     context.CancelFunc
 	stopped  sync.WaitGroup
@@ -51,7 +53,7 @@ type kit struct {
 // start serves the first listener of the configuration, whose address is replaced. What stands in %s are members' addresses.
 func start(t testing.TB, yaml string, args ...any) *kit {
 	t.Helper()
-	k := &kit{t: t, services: map[string]*pool.Service{}, metrics: telemetry.NewMetrics(nil)}
+	k := &kit{t: t, services: map[string]*pool.Service{}, caches: cache.NewSet(), metrics: telemetry.NewMetrics(nil)}
 	k.load(yaml, args...)
 	k.server = New(Options{Snapshot: &k.picture})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -78,7 +80,7 @@ func start(t testing.TB, yaml string, args ...any) *kit {
 	return k
 }
 
-// load puts a configuration in force.
+// load puts a configuration in force, as a node does.
 func (k *kit) load(yaml string, args ...any) {
 	k.t.Helper()
 	c, err := config.Parse("test.yaml", fmt.Appendf(nil, yaml, args...))
@@ -90,10 +92,22 @@ func (k *kit) load(yaml string, args ...any) {
 			o.Connect = config.Duration(patience)
 		}
 	}
-	s, err := snapshot.Build(c, snapshot.Deps{Metrics: k.metrics, Pool: k.pool})
+	deps := snapshot.Deps{Metrics: k.metrics, Pool: k.pool, Cache: k.caches.Get, Previous: k.picture.Load()}
+	if deps.Previous != nil {
+		deps.Modes = deps.Previous.Modes
+	}
+	s, err := snapshot.Build(c, deps)
 	if err != nil {
 		k.t.Fatal(err)
 	}
+	caches := map[string]cache.Options{}
+	for _, sc := range c.Services {
+		if o, ok := snapshot.CacheOptions(sc); ok {
+			caches[sc.Name] = o
+		}
+	}
+	k.caches.Apply(caches)
+	s.Modes.Set(s.StagedModes)
 	for _, sc := range c.Services {
 		var eps []resolve.Endpoint
 		for _, m := range sc.Members {

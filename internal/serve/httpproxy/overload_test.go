@@ -320,7 +320,6 @@ modes:
 	o := newWebServer(t, func(w http.ResponseWriter, r *http.Request) { told.Store(r.Header.Get(DegradedHeader)) })
 	k := start(t, yaml, o.address())
 	s := k.picture.Load()
-	s.Modes.Set(s.StagedModes)
 	if err := s.Modes.Turn("read-only", "on"); err != nil {
 		t.Fatal(err)
 	}

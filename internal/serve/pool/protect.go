@@ -27,7 +27,6 @@ type protection struct {
 	found struct { // the options of what is in force; under the service's mutex
 		adaptive resilience.AdaptiveOptions
 		shed     config.Shed
-		hedge    config.Hedge
 	}
 	shedding shedding
 }
@@ -231,11 +230,17 @@ func (s *Service) setProtection(c config.Service) {
 	switch {
 	case c.Hedge == nil:
 		p.hedge.Store(nil)
-	case p.hedge.Load() == nil || p.found.hedge.Quantile != c.Hedge.Quantile || p.found.hedge.After != c.Hedge.After: // how many are asked is the proxy's
-		p.found.hedge = *c.Hedge
-		p.hedge.Store(resilience.NewHedge(resilience.HedgeOptions{Quantile: c.Hedge.Quantile.Of(), Least: time.Duration(c.Hedge.After)}))
+	case p.hedge.Load() == nil:
+		p.hedge.Store(resilience.NewHedge(hedgeOptions(c.Hedge)))
+	default:
+		p.hedge.Load().Update(hedgeOptions(c.Hedge))
 	}
 	p.line.update(limit.Queue, time.Duration(limit.Wait))
+}
+
+// hedgeOptions leave out how many are asked: that is for who asks.
+func hedgeOptions(c *config.Hedge) resilience.HedgeOptions {
+	return resilience.HedgeOptions{Quantile: c.Quantile.Of(), Least: time.Duration(c.After)}
 }
 
 func (s *Service) setAdaptive(limit config.Limit) {

@@ -97,6 +97,30 @@ func TestPoliciesAreAdjustedLive(t *testing.T) {
 			want:  func(k *kit) bool { return k.Breaker().State() == resilience.Open },
 		},
 		{
+			name:   "hedge: what it knows of requests stays",
+			before: func(c *config.Service) { c.Hedge = &config.Hedge{Quantile: 99} },
+			state: func(t *testing.T, k *kit) {
+				for i := range 200 {
+					took := time.Millisecond
+					if i%10 == 0 {
+						took = time.Second
+					}
+					ticket := Ticket{}
+					if k.EnterAs(t.Context(), &ticket) == nil {
+						k.LeaveAs(&ticket, Leaving{Load: LoadFine, Took: took})
+					}
+				}
+				time.Sleep(time.Second)
+				if d, known := k.HedgeDelay(); !known || d < time.Second {
+					t.Errorf("before the reload another is asked after %v (%v)", d, known)
+				}
+			},
+			after: func(c *config.Service) {
+				c.Hedge = &config.Hedge{Quantile: 80, After: config.Duration(10 * time.Millisecond), Max: 2}
+			},
+			want: func(k *kit) bool { d, known := k.HedgeDelay(); return known && d == 10*time.Millisecond },
+		},
+		{
 			name:   "hold: who is held stays so",
 			before: func(c *config.Service) { c.Hold.For = 10 * second; checked(c) },
 			state: func(t *testing.T, k *kit) {

@@ -110,7 +110,6 @@ type fake struct {
 	membership
 	log    *event.Log
 	status chan api.Status // of capacity 1: the picture there is
-	mode   string          // NAME STATE, as it was turned last
 }
 
 func newFake() *fake {
@@ -137,6 +136,10 @@ func picture() api.Status {
 		Listeners: []api.ListenerStatus{
 			{Name: "web", Address: "127.0.0.1:8443", Kind: "http", TLS: true, Connections: 128},
 			{Name: ":5432", Address: "[::]:5432", Kind: "tcp"},
+		},
+		Modes: []api.ModeStatus{
+			{Name: "less", Service: "shop", When: "shedding of shop", Signal: 0.35, On: true, Since: now.Add(-2 * time.Minute)},
+			{Name: "read-only"},
 		},
 		Services: []api.ServiceStatus{
 			{Name: "shop", State: api.ServiceDegraded, Policy: "p2c", InFlight: 12, Queued: 3, Evidence: "2 of 5 members serve", Members: []api.MemberStatus{
@@ -165,7 +168,7 @@ func (f *fake) Status(context.Context) (api.Status, error) {
 	s := <-f.status
 	defer func() { f.status <- s }()
 	shown := s
-	shown.Services = slices.Clone(s.Services)
+	shown.Services, shown.Modes = slices.Clone(s.Services), slices.Clone(s.Modes)
 	for i := range shown.Services {
 		shown.Services[i].Members = slices.Clone(s.Services[i].Members)
 	}
@@ -181,9 +184,16 @@ func (f *fake) Reload(context.Context) (api.Reloaded, error) {
 
 func (f *fake) Drain(_ context.Context, m string) error  { return f.set(m, api.MemberDraining) }
 func (f *fake) Resume(_ context.Context, m string) error { return f.set(m, api.MemberUp) }
-func (f *fake) Degrade(_ context.Context, m, state string) error {
-	f.mode = m + " " + state
-	return nil
+func (f *fake) Degrade(_ context.Context, mode, state string) error {
+	s := <-f.status
+	defer func() { f.status <- s }()
+	for i := range s.Modes {
+		if m := &s.Modes[i]; m.Name == mode {
+			m.On, m.ByHand, m.Since = state == "on", state != "auto", s.Now
+			return nil
+		}
+	}
+	return api.Errorf(api.NotFound, "there is no degradation mode %q: the modes are less, read-only", mode)
 }
 
 func (f *fake) set(member string, state api.MemberState) error {

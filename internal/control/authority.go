@@ -99,18 +99,43 @@ func (u *unit) reflex(contacts map[string]Contact) bool {
 	return true
 }
 
+// guardedUntil is until when the instance here may act as a primary, should this process hang: by its authority, or while it
+// has only just begun.
+func (u *unit) guardedUntil(contacts map[string]Contact) time.Time {
+	if u.state == nil && !u.known && u.observed && u.observation.Running && u.observation.Role == plan.Primary {
+		return u.started.Add(u.svc.TTL)
+	}
+	return u.authorityUntil(contacts)
+}
+
+// harmless says whether the instance here is known to take no writes, or to be nobody's rival if it does. What was seen
+// before the end of the last step does not count, and of a standby that was asked to be a primary it does not count either
+// until a later step has ended that: it may come about at any time.
+func (u *unit) harmless() bool {
+	h, o := &u.hands, u.observation
+	if !u.observed || u.looked.Before(u.worked) || h.job != nil && opens(h.job.step.Kind) {
+		return false
+	}
+	return !o.Running || o.Role == plan.Standby && !o.Writable && !u.asked || !u.asked && u.unborn()
+}
+
+// unborn says whether the service is new: nobody else can have authority.
+func (u *unit) unborn() bool {
+	if u.state == nil {
+		return u.known
+	}
+	p := u.state.Plan
+	return p != nil && p.Kind == failover.PlanCreate && p.Target == u.c.o.Self
+}
+
 // excused says when a primary without authority is nobody's rival: the service is new and being made, or not under our
 // care yet, or this process has only just begun and may still learn that it is the one.
 func (u *unit) excused() bool {
-	if u.known && u.state == nil {
+	if u.unborn() {
 		return true
 	}
 	if !u.known {
 		return u.now.Sub(u.started) < u.svc.TTL
-	}
-	p := u.state.Plan
-	if p != nil && p.Kind == failover.PlanCreate && p.Target == u.c.o.Self {
-		return true
 	}
 	// The lease was won for a promotion that has just been granted, and the record's watch is ahead of the lease's.
 	return u.isPrimary() && u.taking && u.now.Sub(u.epochSeen) < u.svc.Suspicion && u.lease.View().Epoch == u.state.Epoch

@@ -25,8 +25,11 @@ type Options struct {
 	Renew, Margin, StoreTry time.Duration
 	// Settles says that there is a data plane, which says by Quiet when nothing is at work; without, nothing ever is.
 	Settles bool
-	Append  func(event.Record) event.Record
-	Log     *slog.Logger
+	// Guard has the guard of a service's instance told what Routes says of it now. It is called before each step that may have
+	// the instance take writes, from any goroutine.
+	Guard  func(service string)
+	Append func(event.Record) event.Record
+	Log    *slog.Logger
 	// Record is told what was decided from each view, in the loop: it must not wait. None where nil.
 	Record func(failover.View, failover.Decision)
 
@@ -75,6 +78,9 @@ func New(o Options) *Control {
 	}
 	if o.Append == nil {
 		o.Append = func(r event.Record) event.Record { return r }
+	}
+	if o.Guard == nil {
+		o.Guard = func(string) {}
 	}
 	if o.gate == nil {
 		o.gate = func() {}

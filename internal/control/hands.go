@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/backstay/backstay/internal/decide/plan"
@@ -68,17 +69,34 @@ func (u *unit) begin(j job) {
 	h := &u.hands
 	ctx, cancel := context.WithCancel(u.ctx)
 	h.job, h.cancel = &j, cancel
+	var until time.Time
+	if opens(j.step.Kind) {
+		contacts, _ := u.c.look()
+		u.asked = u.asked || makesPrimary(j.step.Kind)
+		u.route(contacts)
+		until = u.authorityUntil(contacts)
+	}
 	u.beside(func(context.Context) func() {
 		u.c.o.gate()
 		var out outcome
-		out.err = u.perform(ctx, j)
+		if opens(j.step.Kind) { // from here on this process may hang, and what it began comes about
+			u.c.o.Guard(u.svc.Name)
+		}
+		if makesPrimary(j.step.Kind) && !time.Now().Before(until) {
+			out.err = errLapsed
+		} else {
+			out.err = u.perform(ctx, j)
+		}
 		began := time.Now()
 		if out.err == nil && j.urgency == urgencyTask {
 			out.observation, out.err = u.engine.Observe(ctx)
 		}
 		cancel()
 		return func() {
-			h.job = nil
+			h.job, u.worked = nil, began
+			if out.err == nil && makesStandby(j.step.Kind) {
+				u.asked = false
+			}
 			if out.err == nil && j.urgency == urgencyTask {
 				u.see(out.observation, nil, began)
 			}
@@ -90,6 +108,20 @@ func (u *unit) begin(j job) {
 			}
 		}
 	})
+}
+
+// errLapsed keeps a node from making its instance a primary when the lease that it won for that is over.
+var errLapsed = errors.New("this node's authority was over before it began")
+
+// makesPrimary says which steps have the instance take writes.
+func makesPrimary(k plan.Kind) bool { return k == plan.Promote || k == plan.Create }
+
+// opens says which steps may have the instance take writes; what is started goes on as what it was.
+func opens(k plan.Kind) bool { return makesPrimary(k) || k == plan.Start || k == plan.Restart }
+
+// makesStandby says after which steps the instance takes no writes, whatever it was asked for before.
+func makesStandby(k plan.Kind) bool {
+	return slices.Contains([]plan.Kind{plan.Stop, plan.Demote, plan.Follow, plan.Rewind, plan.Clone, plan.Fence}, k)
 }
 
 // perform does a step unless its effect is there, and looks whether it is.

@@ -63,6 +63,14 @@ type simNode struct {
 	hung    chan struct{} // closed when it goes on; nil: it runs
 	dead    chan struct{}
 	running bool
+
+	guard simGuard
+}
+
+// A simGuard is the process beside a node's that ends its instance when the authority is over that it was last told of.
+type simGuard struct {
+	mu    sync.Mutex // of what it is told
+	alarm *time.Timer
 }
 
 // A setup says what a simulation is made of.
@@ -105,7 +113,10 @@ func newSim(t *testing.T, o setup) *sim {
 	s.lost = s.svc.Protection == failover.MaxPerformance
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	for _, n := range s.names {
-		s.nodes[n] = &simNode{s: s, name: n}
+		node := &simNode{s: s, name: n}
+		node.guard.alarm = time.AfterFunc(time.Hour, node.alarmed)
+		node.guard.alarm.Stop()
+		s.nodes[n] = node
 		s.store.Client(n).Delay(func() (time.Duration, time.Duration) { return time.Millisecond, time.Millisecond })
 		s.nodes[n].start()
 	}
@@ -162,7 +173,13 @@ func (n *simNode) start() {
 		o.judge = s.wrong.judge(judge{failover.Decide, failover.Advance, failover.Care})
 	}
 	var parts sync.WaitGroup
+	var control *Control
 	if slices.Contains(s.members, n.name) {
+		o.Guard = func(string) {
+			n.guard.mu.Lock()
+			defer n.guard.mu.Unlock()
+			n.told(control.Routes().Route("db"))
+		}
 		s.world.Instance(n.name).PowerOn()
 		e := s.world.Engine(n.name)
 		o.Engines["db"], n.engine = e, e
@@ -171,12 +188,56 @@ func (n *simNode) start() {
 		}
 		parts.Go(func() { _ = e.Run(ctx) })
 	}
-	control := New(o)
+	control = New(o)
 	n.mu.Lock()
 	n.control = control
 	n.mu.Unlock()
+	if slices.Contains(s.members, n.name) {
+		parts.Go(func() { n.tellGuard(ctx, control, o.gate) })
+	}
 	parts.Go(func() { _ = control.Run(ctx) })
 	go func() { parts.Wait(); close(done) }()
+}
+
+// tellGuard is what the data plane of a node does about its guard.
+func (n *simNode) tellGuard(ctx context.Context, c *Control, gate func()) {
+	for ctx.Err() == nil {
+		changed := c.Routes().Changed()
+		gate()
+		n.guard.mu.Lock()
+		n.told(c.Routes().Route("db"))
+		n.guard.mu.Unlock()
+		select {
+		case <-changed:
+		case <-time.After(n.s.svc.Heartbeat):
+		case <-ctx.Done():
+		}
+	}
+	n.guard.mu.Lock()
+	defer n.guard.mu.Unlock()
+	n.guard.alarm.Stop() // with its node; see end
+}
+
+// told passes on to the guard what a route says. Called with its lock held.
+func (n *simNode) told(r Route) {
+	switch g := &n.guard; {
+	case time.Now().Before(r.Authority):
+		g.alarm.Reset(time.Until(r.Authority))
+	case r.Harmless:
+		g.alarm.Stop()
+	}
+}
+
+// alarmed ends an instance whose node has not renewed its authority in time.
+func (n *simNode) alarmed() {
+	if n.s.wrong.off == safeguardReflex && !n.isHung() {
+		return // it is the node's own reflex that is missing
+	}
+	in := n.s.world.Instance(n.name)
+	if slices.Contains(n.s.world.Writers(), n.name) {
+		n.s.logf("the guard of %s stops its instance", n.name)
+	}
+	in.Crash()
 }
 
 // gate stops a process while it hangs.
@@ -251,27 +312,15 @@ func (n *simNode) hang() {
 	n.s.world.Instance(n.name).Hang(true)
 }
 
-// hangAlone stops the node's process and not its instance, which the guard ends when the authority is over that it was last
-// told of.
+// hangAlone stops the node's process and not its instance, nor its guard.
 func (n *simNode) hangAlone() {
 	n.mu.Lock()
 	if n.hung != nil {
 		n.mu.Unlock()
 		return
 	}
-	hung, dead := make(chan struct{}), n.dead
-	n.hung = hung
+	n.hung = make(chan struct{})
 	n.mu.Unlock()
-	if r := n.ctl().Routes().Route("db"); r.Primary == n.name {
-		time.AfterFunc(time.Until(r.Until), func() {
-			select {
-			case <-hung: // it goes on
-			case <-dead:
-			default:
-				n.s.world.Instance(n.name).Crash()
-			}
-		})
-	}
 	n.s.mesh.Hang(n.name, true)
 	n.s.store.Pause(n.name)
 }

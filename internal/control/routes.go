@@ -16,16 +16,17 @@ type Route struct {
 	Plan string `json:"plan,omitempty"`
 	// Until is when the route loses its validity unless it is renewed before.
 	Until time.Time `json:"until,omitzero"`
+	// Authority is until when the instance on this node may act as a primary, that of a promotion which is not granted yet too:
+	// a guard is to end it then.
+	Authority time.Time `json:"authority,omitzero"`
+	// Harmless says that the instance on this node takes no writes: it was seen so after the last step that was done on it,
+	// and nothing is under way that could change it. Only then, or with more authority, a guard's alarm may be put off.
+	Harmless bool `json:"harmless,omitempty"`
 }
 
 // Valid says whether clients may be sent to Primary at a moment. Sessions of a route that is not valid any more, or of an
 // older epoch, are to be cut.
 func (r Route) Valid(now time.Time) bool { return r.Primary != "" && !r.Hold && now.Before(r.Until) }
-
-// Reigns says whether a node may act as the primary, clients being held or not.
-func (r Route) Reigns(node string, now time.Time) bool {
-	return r.Primary == node && now.Before(r.Until)
-}
 
 // Ending says whether clients of a primary that is about to be one no more may end what they have begun.
 func (r Route) Ending(now time.Time) bool { return r.Hold && r.Primary != "" && now.Before(r.Until) }
@@ -59,7 +60,8 @@ func (r *Routes) set(next Route) {
 	old := r.routes[next.Service]
 	r.routes[next.Service] = next
 	now := time.Now()
-	if old.Primary != next.Primary || old.Epoch != next.Epoch || old.Hold != next.Hold || old.Address != next.Address || old.Plan != next.Plan || old.Valid(now) != next.Valid(now) {
+	if old.Primary != next.Primary || old.Epoch != next.Epoch || old.Hold != next.Hold || old.Address != next.Address || old.Plan != next.Plan ||
+		old.Valid(now) != next.Valid(now) || old.Harmless != next.Harmless || now.Before(old.Authority) != now.Before(next.Authority) {
 		close(r.changed)
 		r.changed = make(chan struct{})
 	}

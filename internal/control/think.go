@@ -219,6 +219,9 @@ func (u *unit) route(contacts map[string]Contact) {
 			r.Until = u.trustedUntil(contacts)
 		}
 	}
+	if u.engine != nil {
+		r.Authority, r.Harmless = u.guardedUntil(contacts), u.harmless()
+	}
 	u.c.routes.set(r)
 }
 

@@ -53,6 +53,8 @@ type unit struct {
 	observation plan.Observation
 	looked      time.Time // when the observation's look began
 	idleSince   time.Time // since when the primary here cannot write
+	worked      time.Time // when the last step on the instance ended
+	asked       bool      // it was asked to be a primary, and no later step has ended that
 	opened      time.Time // when it was first seen to take writes at this epoch, by the wall clock
 
 	epochSeen  time.Time
@@ -200,6 +202,9 @@ func (u *unit) see(o plan.Observation, err error, began time.Time) {
 		return
 	}
 	u.observed, u.observation, u.looked = true, o, began
+	if u.hands.job == nil && !o.Running && !began.Before(u.worked) {
+		u.asked = false // whoever starts it ends what was asked for before
+	}
 	if u.opened.IsZero() && o.Running && o.Writable && o.Role == plan.Primary && u.isPrimary() && !began.Before(u.epochSeen) {
 		u.opened = u.c.o.wall()
 	}

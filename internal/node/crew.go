@@ -128,6 +128,7 @@ func (w *crew) follow(ctx context.Context, c *config.Config) error {
 func (w *crew) begin(ctx context.Context, service string, i *instance) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	i.cancel, i.done = cancel, make(chan struct{})
+	_ = i.guard.Standby() // until more is known: no primary is left behind should this process end
 	w.mu.Lock()
 	w.instances[service] = i
 	w.mu.Unlock()
@@ -141,7 +142,7 @@ func (w *crew) begin(ctx context.Context, service string, i *instance) {
 			}
 			g.Add("instance", func(ctx context.Context) error {
 				err := i.Run(ctx)
-				if ctx.Err() != nil {
+				if ctx.Err() != nil && err == nil {
 					_ = i.guard.Release() // it is stopped; a guard that does not listen has nothing to be told
 				}
 				return err

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/backstay/backstay/internal/act/guard"
@@ -29,9 +30,10 @@ type engine interface {
 type instance struct {
 	engine
 	guard     *guard.Holder
-	superuser string   // file with the password of PostgreSQL's superuser
-	secrets   []string // files with passwords that nobody gave: the nodes agree on them
-	data      string   // where its data is
+	telling   sync.Mutex // orders what the guard is told
+	superuser string     // file with the password of PostgreSQL's superuser
+	secrets   []string   // files with passwords that nobody gave: the nodes agree on them
+	data      string     // where its data is
 	// certificate keeps the one that the cluster's authority issues; nil where there is none, or files of the user's.
 	certificate *trust.Renewer
 	// configure takes in what may change while it lives.

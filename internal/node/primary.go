@@ -10,7 +10,6 @@ import (
 	"github.com/backstay/backstay/internal/base/config"
 	"github.com/backstay/backstay/internal/base/event"
 	"github.com/backstay/backstay/internal/control"
-	"github.com/backstay/backstay/internal/decide/plan"
 	"github.com/backstay/backstay/internal/observe/resolve"
 	"github.com/backstay/backstay/internal/serve/snapshot"
 )
@@ -23,7 +22,7 @@ func (s *stateful) followRoutes(ctx context.Context) error {
 	last := map[string]control.Route{}
 	ticker := time.NewTicker(s.profile.Heartbeat)
 	defer ticker.Stop()
-	defer s.release()
+	defer s.dog.Close() // the guards go by their last word until the instances have been stopped
 	for {
 		changed := routes.Changed()
 		services := s.config().Engines()
@@ -40,7 +39,7 @@ func (s *stateful) followRoutes(ctx context.Context) error {
 			r := routes.Route(sc.Name)
 			r.Service = sc.Name // nothing may be known of it yet
 			s.watchdog(r, now)
-			s.guard(r, now)
+			s.guard(sc.Name)
 			ending := s.settle(ctx, r, now)
 			if !r.Valid(now) && !ending {
 				r = control.Route{Service: sc.Name, Epoch: r.Epoch, Hold: r.Hold}
@@ -79,23 +78,29 @@ func (s *stateful) tell(r control.Route) {
 	s.node.append(rec)
 }
 
-// guard tells the instance's guard for how long this node has authority, clients being held or not, or that it has none.
-func (s *stateful) guard(r control.Route, now time.Time) {
-	i := s.crew.instance(r.Service)
+// guard tells the instance's guard for how long this node has authority, that of a promotion under way too, or that the
+// instance is known to take no writes. Otherwise the guard goes by the last word: where authority is over and this process
+// gets no further, it ends the instance. It is called by the loop before a promotion, too: what is said last is newest.
+func (s *stateful) guard(service string) {
+	i := s.crew.instance(service)
 	if i == nil {
 		return
 	}
-	if !r.Reigns(s.self.Name, now) {
+	i.telling.Lock()
+	defer i.telling.Unlock()
+	now, r := time.Now(), s.control.Routes().Route(service)
+	switch {
+	case now.Before(r.Authority):
+		if err := i.guard.Keep(r.Authority.Sub(now)); err != nil {
+			s.log.Warn("the guard does not listen", "service", service, "error", err)
+		}
+	case r.Harmless:
 		_ = i.guard.Standby() // a guard that does not listen has nothing to be told
-		return
-	}
-	if err := i.guard.Keep(r.Until.Sub(now)); err != nil {
-		s.log.Warn("the guard does not listen", "service", r.Service, "error", err)
 	}
 }
 
-// watchdog tells the device for how long this node has authority, clients being held or not, and that it has none once its
-// instance is seen not to run as a primary.
+// watchdog tells the device for how long this node has authority, that of a promotion under way too, and that it has
+// none once its instance is known to take no writes.
 func (s *stateful) watchdog(r control.Route, now time.Time) {
 	if s.dog == nil {
 		return
@@ -104,20 +109,11 @@ func (s *stateful) watchdog(r control.Route, now time.Time) {
 		s.dog.Release(r.Service)
 		return
 	}
-	if r.Reigns(s.self.Name, now) {
-		s.dog.Keep(r.Service, r.Until)
-		return
-	}
-	v, err := s.control.View(r.Service)
-	if own := v.Nodes[s.self.Name].Report; err == nil && own.Observed && (!own.Observation.Running || own.Observation.Role != plan.Primary) {
+	switch {
+	case now.Before(r.Authority):
+		s.dog.Keep(r.Service, r.Authority)
+	case r.Harmless:
 		s.dog.Release(r.Service)
-	}
-}
-
-func (s *stateful) release() {
-	s.dog.Close()
-	for _, i := range s.crew.all() {
-		_ = i.guard.Release() // a guard that does not listen has nothing to be told
 	}
 }
 

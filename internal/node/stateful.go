@@ -121,7 +121,7 @@ func newStateful(n *Node, c *config.Config) (*stateful, error) {
 	s.control = control.New(control.Options{
 		Record: s.views.Add,
 		Self:   s.self.Name, Store: s.store, Peers: newPeers(s.link, s.log),
-		Renew: profile.LeaseRenew, Margin: profile.LeaseMargin, StoreTry: profile.StoreTry, Settles: true,
+		Renew: profile.LeaseRenew, Margin: profile.LeaseMargin, StoreTry: profile.StoreTry, Settles: true, Guard: s.guard,
 		Append: n.events.Append, Log: n.options.Log.With("component", "control"),
 	})
 	if until, err := trust.Expires(dir); err == nil {

@@ -38,28 +38,33 @@ func TestWatchdogFollowsTheAuthority(t *testing.T) {
 	s.crew.instances["db"] = &instance{guard: guard.NewHolder(guard.HolderOptions{})}
 	now := time.Now()
 	s.watchdog(control.Route{Service: "db", Primary: "b", Until: now.Add(time.Minute)}, now)
-	s.watchdog(control.Route{Service: "other", Primary: "a", Until: now.Add(time.Minute)}, now) // its instance is not here
+	s.watchdog(control.Route{Service: "other", Authority: now.Add(time.Minute)}, now) // its instance is not here
 	if d.open {
 		t.Error("armed for a primary elsewhere")
 	}
-	s.watchdog(control.Route{Service: "db", Primary: "a", Until: now.Add(time.Minute)}, now)
-	s.watchdog(control.Route{Service: "db", Primary: "a", Hold: true, Until: now.Add(time.Minute)}, now)
+	s.watchdog(control.Route{Service: "db", Authority: now.Add(time.Minute)}, now) // of one that is being promoted
+	s.watchdog(control.Route{Service: "db", Primary: "a", Hold: true, Authority: now.Add(time.Minute)}, now)
 	if !d.open || d.kicks != 2 {
 		t.Errorf("with authority: open %v, %d kicks", d.open, d.kicks)
 	}
-	s.watchdog(control.Route{Service: "db", Primary: "a", Until: now.Add(-time.Second)}, now)
+	s.watchdog(control.Route{Service: "db", Primary: "a", Authority: now.Add(-time.Second)}, now)
 	s.watchdog(control.Route{Service: "db"}, now)
 	if !d.open || d.kicks != 2 {
 		t.Errorf("without authority, the instance unseen: open %v, %d kicks", d.open, d.kicks)
 	}
+	s.watchdog(control.Route{Service: "db", Harmless: true}, now)
+	if d.open {
+		t.Error("the device is open although the instance is known to take no writes")
+	}
+	s.watchdog(control.Route{Service: "db", Authority: now.Add(time.Minute)}, now)
 	delete(s.crew.instances, "db")
 	s.watchdog(control.Route{Service: "db"}, now)
 	if d.open {
 		t.Error("the device is open although the node has no instance any more")
 	}
 	s.crew.instances["db"] = &instance{guard: guard.NewHolder(guard.HolderOptions{})}
-	s.watchdog(control.Route{Service: "db", Primary: "a", Until: now.Add(time.Minute)}, now)
-	s.release()
+	s.watchdog(control.Route{Service: "db", Authority: now.Add(time.Minute)}, now)
+	s.dog.Close()
 	if d.open {
 		t.Error("the device is open after the node's end")
 	}

@@ -28,7 +28,7 @@ import (
 // read late must not count as if it had just been said.
 const (
 	wordKeep    = "keep"    // all is well until then
-	wordStandby = "standby" // it takes no writes: without the node it may go on for a while, for the next to take it over
+	wordStandby = "standby" // it is known to take no writes: without the node it may go on for a while, for the next to take it over
 	wordRelease = "release" // the instance needs no guard until the next word
 )
 

@@ -22,9 +22,9 @@ func (u *unit) authorityUntil(contacts map[string]Contact) time.Time {
 		return time.Time{}
 	}
 	if epoch, deadline, ok := u.lease.Held(); ok && epoch == u.state.Epoch {
-		// Where the store is away the word of the members counts before the lease is over: whoever guards the instance has
-		// to know in time.
-		if answers, _ := u.storeAnswers(time.Now()); !answers && u.isPrimary() {
+		// The word of the members counts before the lease is over, where that is not renewed: whoever guards the instance has
+		// to know in time, and is told once in a heartbeat.
+		if time.Until(deadline) < 4*u.svc.Heartbeat && u.isPrimary() {
 			if until := u.confirmedUntil(contacts); until.After(deadline) {
 				return until
 			}

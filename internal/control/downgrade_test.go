@@ -2,6 +2,7 @@ package control
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -60,4 +61,61 @@ func TestTheDowngradeIsAgreedBeforeItHappens(t *testing.T) {
 	if downgraded == 0 || kept == 0 {
 		t.Errorf("%d times it was agreed to go on alone, %d times not yet: the moments show nothing", downgraded, kept)
 	}
+}
+
+// A primary that agreed to go on alone needs nobody's confirmation, so that no fence stops it: by force, too, another is promoted
+// only when it cannot be living on the members' word any more.
+func TestAForcedFailoverWaitsForAPrimaryThatGoesOnAlone(t *testing.T) {
+	tale(t, fast(failover.MaxAvailability), 3, 2, func(s *sim) {
+		s.settle(20 * time.Second)
+		p := s.primary()
+		state := func() failover.State {
+			if st := s.nodes["w1"].ctl().State("db"); st != nil {
+				return *st
+			}
+			return failover.State{}
+		}
+		until := func(what string, holds func() bool) {
+			for began := time.Now(); !s.hasFailed() && !holds(); time.Sleep(100 * time.Microsecond) {
+				if time.Since(began) > time.Minute {
+					s.fail("not within a minute: %s", what)
+				}
+			}
+		}
+		each := func(do func(standby string)) {
+			for _, n := range s.members {
+				if n != p {
+					do(n)
+				}
+			}
+		}
+		each(func(n string) { s.world.Cut(p, n); s.world.Cut(n, p) }) // of replication alone
+		until("the downgrade", func() bool { st := state(); return st.Sync.Quorum == 0 && len(st.Before) == 0 && st.Plan == nil })
+		s.cutStore()
+		until("the primary lives on its members' word", func() bool {
+			_, _, held := s.nodes[p].ctl().unit("db").lease.Held()
+			return !held
+		})
+		time.Sleep(s.svc.TTL)
+		if !slices.Contains(s.world.Writers(), p) {
+			s.fail("the primary does not live on its members' word")
+		}
+		s.logf("---- %s is cut off, and a failover is forced", p)
+		s.isolate(p)
+		for _, n := range s.names {
+			if n != p {
+				s.store.Heal(n)
+			}
+		}
+		until("the wish is taken", func() bool {
+			return s.nodes["w1"].ctl().Wish(s.ctx, "db", failover.Wish{Kind: failover.WishFailover, By: "test"}) == nil
+		})
+		until("another takes over", func() bool {
+			w := s.world.Writers()
+			if len(w) > 1 {
+				s.fail("%v take writes", w)
+			}
+			return len(w) == 1 && w[0] != p || s.hasFailed()
+		})
+	})
 }

@@ -99,13 +99,13 @@ func (u *unit) mayDo(v failover.View, t failover.Task) bool {
 		epoch, _, held := u.lease.Held()
 		return held && epoch == t.Epoch
 	case plan.Fence:
-		return u.svc.Protection != failover.MaxPerformance || u.quiet(v) || u.c.o.off == safeguardQuiet
+		return u.svc.Protection != failover.MaxPerformance && !u.state.Alone() || u.quiet(v) || u.c.o.off == safeguardQuiet
 	}
 	return true
 }
 
-// quiet says whether the old primary cannot be acting on this node's word any more. An asynchronous primary needs nobody
-// for its acknowledgements, so that a fence does not stop it; but its authority without the store lasts for a ttl after
+// quiet says whether the old primary cannot be acting on this node's word any more. One that needs nobody for its
+// acknowledgements, as it is agreed or declared here, is not stopped by a fence; but its authority without the store lasts for a ttl after
 // it last asked every member.
 func (u *unit) quiet(v failover.View) bool {
 	old := u.state.Last

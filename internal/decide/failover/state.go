@@ -244,6 +244,12 @@ func (s State) Covered(fenced []string) bool {
 	return true
 }
 
+// Alone says whether the last primary may acknowledge writes that no other member has: it is agreed now, or it was by a
+// guarantee that may still be in force.
+func (s State) Alone() bool {
+	return s.Sync.Quorum == 0 || slices.ContainsFunc(s.Before, func(g Guarantee) bool { return g.Quorum == 0 })
+}
+
 // yields says whether the plan, or none, gives way to a more urgent one.
 func (p *Progress) yields() bool { return p == nil || p.Kind == PlanSync }
 

@@ -279,16 +279,21 @@ func TestSnapshotDefragmentAndRecoveryByForce(t *testing.T) {
 		t.Errorf("snapshot: %v, %v", info.Mode(), err)
 	}
 
-	if _, err := cluster.Recover(t.Context(), a.Options, "", "op", "test"); !errors.Is(err, cluster.ErrInUse) {
+	if _, err := cluster.Recover(t.Context(), a.Options, cluster.Recovering{By: "op", Why: "test"}); !errors.Is(err, cluster.ErrInUse) {
 		t.Errorf("recovered a running node: %v", err)
 	}
 	a.kill()
 	eventually(t, "the others have a leader", func() bool { leader := b.Leader(); return leader == "b" || leader == "c" })
-	if _, err := cluster.Recover(t.Context(), a.Options, "", "op", "test"); err == nil || !strings.Contains(err.Error(), "majority is not lost") {
+	if _, err := cluster.Recover(t.Context(), a.Options, cluster.Recovering{By: "op", Why: "test"}); err == nil || !strings.Contains(err.Error(), "majority is not lost") {
 		t.Errorf("recovered although the others live: %v", err)
 	}
 	kill(b, c)
-	r, err := cluster.Recover(t.Context(), a.Options, "", "op", "both other machines burnt")
+	r, err := cluster.Recover(t.Context(), a.Options, cluster.Recovering{By: "op", Why: "both other machines burnt", Amend: func(key string, value []byte) ([]byte, error) {
+		if key != "k" {
+			return nil, nil
+		}
+		return append(value, "0"...), nil
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -296,7 +301,7 @@ func TestSnapshotDefragmentAndRecoveryByForce(t *testing.T) {
 		t.Errorf("recovery = %+v", r)
 	}
 	a.up()
-	a.mustGet("k", "1")
+	a.mustGet("k", "10")
 	if got := a.members(); got != "a " {
 		t.Errorf("members = %s", got)
 	}
@@ -319,7 +324,7 @@ func TestSnapshotDefragmentAndRecoveryByForce(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.join(a)
-	b.mustGet("k", "1")
+	b.mustGet("k", "10")
 	fromSnapshot(t, a, b, path)
 }
 
@@ -336,13 +341,13 @@ func fromSnapshot(t *testing.T, a, b *machine, path string) {
 	if err := os.WriteFile(damaged, append([]byte("x"), text[1:]...), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := cluster.Recover(t.Context(), a.Options, damaged, "op", "test"); err == nil || !strings.Contains(err.Error(), "damaged") {
+	if _, err := cluster.Recover(t.Context(), a.Options, cluster.Recovering{Snapshot: damaged, By: "op", Why: "test"}); err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("recovered from a damaged snapshot: %v", err)
 	}
-	if _, err := cluster.Recover(t.Context(), a.Options, path+"x", "op", "test"); !errors.Is(err, os.ErrNotExist) {
+	if _, err := cluster.Recover(t.Context(), a.Options, cluster.Recovering{Snapshot: path + "x", By: "op", Why: "test"}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("recovered from no snapshot: %v", err)
 	}
-	r, err := cluster.Recover(t.Context(), a.Options, path, "op", "the store was emptied by mistake")
+	r, err := cluster.Recover(t.Context(), a.Options, cluster.Recovering{Snapshot: path, By: "op", Why: "the store was emptied by mistake"})
 	if err != nil || r.Generation != 2 || r.Snapshot != path {
 		t.Fatalf("recovery = %+v, %v", r, err)
 	}

@@ -41,7 +41,7 @@ func LeaseKey(name string) string { return leasePrefix + name }
 // for good. What the lost members had agreed on without this one, or after the snapshot, is gone, and they must never run
 // again: those that still reach this node are told so and stop. The old data is kept beside it. The node must not be
 // running; start it afterwards, and join others anew.
-func Recover(ctx context.Context, o Options, snapshot, by, why string) (Recovery, error) {
+func Recover(ctx context.Context, o Options, from Recovering) (Recovery, error) {
 	c := Open(o)
 	if err := c.complete(); err != nil {
 		return Recovery{}, err
@@ -55,7 +55,7 @@ func Recover(ctx context.Context, o Options, snapshot, by, why string) (Recovery
 	if err == nil {
 		err = id.check(&c.o)
 	}
-	if err == nil && snapshot == "" && (id.State != stateMember || !hasData(o.Dir)) {
+	if err == nil && from.Snapshot == "" && (id.State != stateMember || !hasData(o.Dir)) {
 		err = fmt.Errorf("%s has no member's data to recover from", o.Dir)
 	}
 	if err != nil {
@@ -68,9 +68,9 @@ func Recover(ctx context.Context, o Options, snapshot, by, why string) (Recovery
 	if err := ctx.Err(); err != nil {
 		return Recovery{}, fmt.Errorf("recover: %w", err)
 	}
-	from := recovering{snapshot: snapshot, by: by, why: why}
-	if snapshot != "" {
-		if from.keys, err = c.readSnapshot(snapshot); err != nil {
+	var keys []KV
+	if from.Snapshot != "" {
+		if keys, err = c.readSnapshot(from.Snapshot); err != nil {
 			return Recovery{}, fmt.Errorf("recover: %w", err)
 		}
 	}
@@ -80,11 +80,11 @@ func Recover(ctx context.Context, o Options, snapshot, by, why string) (Recovery
 			return Recovery{}, fmt.Errorf("recover: keep the old data: %w", err)
 		}
 	}
-	r, err := c.force(ctx, id, from)
+	r, err := c.force(ctx, id, from, keys)
 	if err != nil {
 		return r, fmt.Errorf("recover: %w; the data as it was is in %s", err, kept)
 	}
-	c.tell(event.ClusterRecovered, fmt.Sprintf("%s was made a cluster of its own by %s: %s. Left out: %s.", o.Node, by, why,
+	c.tell(event.ClusterRecovered, fmt.Sprintf("%s was made a cluster of its own by %s: %s. Left out: %s.", o.Node, from.By, from.Why,
 		strings.Join(r.Lost, ", ")))
 	return r, nil
 }
@@ -109,21 +109,25 @@ func (c *Cluster) leads(ctx context.Context, addresses []string) (sight, bool) {
 	}
 }
 
-// recovering is what a recovery is made from, by whom and why.
-type recovering struct {
-	snapshot, by, why string
-	keys              []KV // of the snapshot
+// Recovering is what a recovery is made from, by whom and why.
+type Recovering struct {
+	Snapshot string // file; the node's own data where empty
+	By, Why  string
+	// Amend, where set, is shown each key with its value, which may be older than what the lost members had agreed on, and
+	// returns what it is to be from now on; nil to leave it as it is.
+	Amend func(key string, value []byte) ([]byte, error)
 }
 
-// force starts etcd as the only member, writes the audit record and raises all epochs.
-func (c *Cluster) force(ctx context.Context, id identity, o recovering) (Recovery, error) {
+// force starts etcd as the only member, writes the audit record, raises all epochs and amends what is there; keys are those
+// of the snapshot.
+func (c *Cluster) force(ctx context.Context, id identity, o Recovering, keys []KV) (Recovery, error) {
 	var lost []string
 	if hasData(c.o.Dir) {
 		lost = c.leftOut()
 	}
 	config := c.config()
 	config.ForceNewCluster = true
-	if o.snapshot != "" {
+	if o.Snapshot != "" {
 		if err := os.RemoveAll(etcdPath(c.o.Dir)); err != nil { // a copy was made
 			return Recovery{}, err
 		}
@@ -141,7 +145,7 @@ func (c *Cluster) force(ctx context.Context, id identity, o recovering) (Recover
 		return Recovery{}, ctx.Err()
 	}
 	c.start(e, v3client.New(e.Server))
-	for _, kv := range o.keys {
+	for _, kv := range keys {
 		if _, err := c.Put(ctx, kv.Key, kv.Value, Whatever); err != nil {
 			return Recovery{}, err
 		}
@@ -155,8 +159,8 @@ func (c *Cluster) force(ctx context.Context, id identity, o recovering) (Recover
 		return Recovery{}, err
 	}
 	r := Recovery{
-		Generation: max(generation, id.Generation) + 1, Node: c.o.Node, By: o.by, Why: o.why, Time: time.Now().UTC(), Lost: lost, Revision: revision,
-		Snapshot: o.snapshot,
+		Generation: max(generation, id.Generation) + 1, Node: c.o.Node, By: o.By, Why: o.Why, Time: time.Now().UTC(), Lost: lost, Revision: revision,
+		Snapshot: o.Snapshot,
 	}
 	record, err := json.Marshal(r)
 	if err != nil {
@@ -172,11 +176,35 @@ func (c *Cluster) force(ctx context.Context, id identity, o recovering) (Recover
 			return r, err
 		}
 	}
+	if err := c.amend(ctx, o.Amend); err != nil {
+		return r, err
+	}
 	id = identity{
 		Cluster: c.o.Cluster, Node: c.o.Node, State: stateMember, Generation: r.Generation, Since: r.Time,
 		ClusterID: e.Server.Cluster().ID().String(), MemberID: e.Server.MemberID().String(),
 	}
 	return r, id.write(c.o.Dir)
+}
+
+// amend changes what cannot be gone by any more as it is.
+func (c *Cluster) amend(ctx context.Context, change func(string, []byte) ([]byte, error)) error {
+	if change == nil {
+		return nil
+	}
+	all, _, err := c.List(ctx, "")
+	if err != nil {
+		return err
+	}
+	for _, kv := range all {
+		value, err := change(kv.Key, kv.Value)
+		if err == nil && value != nil {
+			_, err = c.Put(ctx, kv.Key, value, kv.Revision)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", kv.Key, err)
+		}
+	}
+	return nil
 }
 
 // readSnapshot returns the cluster's keys in a snapshot of its store, which ends with the hash of all before.

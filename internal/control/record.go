@@ -5,11 +5,29 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path"
 	"time"
 
 	"github.com/backstay/backstay/internal/cluster"
 	"github.com/backstay/backstay/internal/decide/failover"
 )
+
+// Recovered is what the value of a key of the store is to be after a recovery by force; nil where it stays. See
+// failover.State.Recovered.
+func Recovered(key string, value []byte) ([]byte, error) {
+	if ok, err := path.Match(stateKey("*"), key); !ok || err != nil {
+		return nil, err
+	}
+	var s failover.State
+	if err := json.Unmarshal(value, &s); err != nil {
+		return nil, err
+	}
+	s.Recovered()
+	return json.Marshal(s)
+}
+
+// stateKey is where the store keeps the failover.State of a service.
+func stateKey(service string) string { return "services/" + service + "/state" }
 
 // learnUpdate takes in what the watch brought.
 func (u *unit) learnUpdate(up cluster.Update) {

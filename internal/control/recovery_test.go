@@ -2,6 +2,7 @@ package control
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,13 +34,65 @@ func TestAServiceLivesThroughARecoveryOfTheStore(t *testing.T) {
 			if _, err := s.store.Put(s.ctx, kv.Key, value, kv.Revision); err != nil {
 				s.fail("%v", err)
 			}
+			// Of this record nobody knows whether the lost members had agreed on a newer one.
+			key := stateKey("db")
+			if kv, err = s.store.Get(s.ctx, key); err != nil {
+				s.fail("%v", err)
+			}
+			if value, err = Recovered(key, kv.Value); err != nil || value == nil {
+				s.fail("the record is not amended: %v", err)
+			}
+			if _, err := s.store.Put(s.ctx, key, value, kv.Revision); err != nil {
+				s.fail("%v", err)
+			}
 			for _, n := range s.names {
 				s.nodes[n].start()
 			}
+			for range 200 {
+				time.Sleep(100 * time.Millisecond)
+				if w := s.world.Writers(); len(w) > 0 {
+					s.fail("%v take writes, and nobody has looked", w)
+				}
+			}
+			v, err := s.nodes["a"].ctl().View("db")
+			if said, _ := s.nodes["a"].ctl().Explain("db"); err != nil || !strings.Contains(said, "recovered by force: `backstay unpause`") || failover.Examine(v).PausedFor == "" {
+				s.fail("it is not explained: %v\n%s", err, said)
+			}
+			if err := s.nodes["a"].ctl().Pause(s.ctx, "db", false); err != nil {
+				s.fail("%v", err)
+			}
 			s.settle(time.Minute)
-			if st := s.nodes["a"].ctl().State("db"); st == nil || st.Epoch <= before+1<<20 {
+			if st := s.nodes["a"].ctl().State("db"); st == nil || st.PausedFor != "" || st.Epoch <= before+1<<20 {
 				s.fail("the epoch was %d and is %+v", before, st)
 			}
 		})
+	}
+}
+
+// A plan that was under way is not carried on from an older record, clients of a switchover do not wait for ever, and what is not
+// a service's record is left alone.
+func TestARecoveryGivesUpWhatWasUnderWay(t *testing.T) {
+	was := failover.State{
+		Service: "db", Epoch: 3, Last: "a", Hold: true, Elected: "b", Wish: &failover.Wish{ID: "w"}, Plan: &failover.Progress{ID: "p", Kind: failover.PlanSwitchover},
+	}
+	value, err := json.Marshal(was)
+	if err != nil {
+		t.Fatal(err)
+	}
+	value, err = Recovered("services/db/state", value)
+	var s failover.State
+	if err != nil || json.Unmarshal(value, &s) != nil {
+		t.Fatalf("%v: %s", err, value)
+	}
+	if !s.Paused || s.Plan != nil || s.Hold || s.Elected != "" || s.Wish != nil || s.Epoch != 3 || s.Last != "a" || len(s.History) != 1 {
+		t.Errorf("the record is %s", value)
+	}
+	for _, key := range []string{"lease/db", "services/db", "cluster/generation"} {
+		if value, err := Recovered(key, []byte("no record")); value != nil || err != nil {
+			t.Errorf("%s: %s %v", key, value, err)
+		}
+	}
+	if _, err := Recovered("services/db/state", []byte("damaged")); err == nil {
+		t.Error("a record that cannot be read is no error")
 	}
 }

@@ -95,7 +95,7 @@ func newUnit(c *Control, svc failover.Service, engine Engine) *unit {
 }
 
 // stateKey is where the store keeps the failover.State.
-func (u *unit) stateKey() string { return "services/" + u.svc.Name + "/state" }
+func (u *unit) stateKey() string { return stateKey(u.svc.Name) }
 
 func (u *unit) wake() {
 	select {

@@ -50,7 +50,7 @@ func (c *Control) Wish(ctx context.Context, service string, w failover.Wish) err
 
 // Pause takes the automatic hand away from a service, or gives it back.
 func (c *Control) Pause(ctx context.Context, service string, paused bool) error {
-	return c.changeService(ctx, service, func(s *failover.State) error { s.Paused = paused; return nil })
+	return c.changeService(ctx, service, func(s *failover.State) error { s.Paused, s.PausedFor = paused, ""; return nil })
 }
 
 func (c *Control) changeService(ctx context.Context, service string, do func(*failover.State) error) error {

@@ -16,6 +16,7 @@ import (
 	"github.com/backstay/backstay/internal/base/event"
 	"github.com/backstay/backstay/internal/cluster"
 	"github.com/backstay/backstay/internal/cluster/trust"
+	"github.com/backstay/backstay/internal/control"
 )
 
 // membership is how this node came to its cluster; it is written once, by init or join.
@@ -175,7 +176,7 @@ func Recover(ctx context.Context, o Options, r Recovering) (string, error) {
 		done, err = cluster.Recover(ctx, cluster.Options{
 			Cluster: c.Cluster, Node: self.Name, Dir: storeDir(o.Data), Peer: at(c, self, portMembers), Client: at(c, self, portClients),
 			Others: others, TLS: trust.Files(trustDir(o.Data)), Profile: profile, Log: o.Log, Append: recorder(o, self.Name),
-		}, r.Snapshot, r.By, r.Why)
+		}, cluster.Recovering{Snapshot: r.Snapshot, By: r.By, Why: r.Why, Amend: control.Recovered})
 		if err == nil && !m.Found {
 			err = membership{Found: true}.write(o.Data) // there is nobody to join any more
 		}
@@ -184,7 +185,7 @@ func Recover(ctx context.Context, o Options, r Recovering) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	said := fmt.Sprintf("%s is a cluster of its own now (recovery %d). Start it with `backstay run`; on every other node stop it and `backstay cluster join --anew` with a token of this one", self.Name, done.Generation)
+	said := fmt.Sprintf("%s is a cluster of its own now (recovery %d). Start it with `backstay run`; on every other node stop it and `backstay cluster join --anew` with a token of this one. Services with a primary are paused until `backstay unpause SERVICE`", self.Name, done.Generation)
 	if len(done.Lost) > 0 {
 		said += ": " + strings.Join(done.Lost, ", ")
 	}

@@ -142,7 +142,7 @@ func (n *Node) agreement(service string) *api.AgreementStatus {
 	}
 	s := v.State
 	out := &api.AgreementStatus{
-		Primary: s.Primary, Epoch: s.Epoch, Protection: v.Service.Protection, Writes: s.Sync.String(), Downgraded: v.Downgraded(), Paused: s.Paused,
+		Primary: s.Primary, Epoch: s.Epoch, Protection: v.Service.Protection, Writes: s.Sync.String(), Downgraded: v.Downgraded(), Paused: s.Paused, PausedFor: s.PausedFor,
 		LeaseLeft: v.Left.Seconds(), HoldDown: v.HeldDownFor().Seconds(), Decision: failover.Decide(v).Rule,
 	}
 	if s.Plan != nil {

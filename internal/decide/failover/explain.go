@@ -25,6 +25,9 @@ func Explain(v View) string {
 		fmt.Fprintf(&b, "\nin line: %s\n", strings.Join(s.InLine, " "))
 		if s.Paused {
 			b.WriteString("paused by an operator\n")
+			if s.PausedFor != "" {
+				b.WriteString(s.PausedFor + "\n")
+			}
 		}
 		if s.Wish != nil {
 			fmt.Fprintf(&b, "%s asked for: %s %s\n", s.Wish.By, s.Wish.Kind, s.Wish.To)

@@ -90,7 +90,9 @@ func (f *facts) storeSeenByMajority() bool {
 
 func (f *facts) blind() bool { return !f.v.StateKnown || !f.v.Store }
 
-func (f *facts) paused() bool { return f.s.Paused && f.s.Plan.yields() && !f.isForced() }
+func (f *facts) paused() bool {
+	return f.s.Paused && f.s.Plan.yields() && !f.isForced() && f.say("%s", f.s.PausedFor)
+}
 
 func (f *facts) underway() bool {
 	if f.s.Plan.yields() {

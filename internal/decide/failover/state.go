@@ -52,9 +52,10 @@ type State struct {
 	InLine []string `json:"in_line,omitempty"`
 	// SystemID is the origin of the service's data; nothing else may join.
 	SystemID string `json:"system_id,omitempty"`
-	// Paused takes the automatic hand away; Hold lets clients wait.
-	Paused bool `json:"paused,omitempty"`
-	Hold   bool `json:"hold,omitempty"`
+	// Paused takes the automatic hand away, for the reason PausedFor where it was not simply asked for; Hold lets clients wait.
+	Paused    bool   `json:"paused,omitempty"`
+	PausedFor string `json:"paused_for,omitempty"`
+	Hold      bool   `json:"hold,omitempty"`
 	// Elected is the member that a plan under way is promoting at Epoch: it may take the lease.
 	Elected string `json:"elected,omitempty"`
 	// Tried are the members that were elected since the last grant: each may have been promoted, and have history of its own.
@@ -224,6 +225,18 @@ func (s *State) GiveUp(why string) {
 		s.Remember(Proof{ID: p.ID, Kind: p.Kind, Rule: p.Rule, Evidence: p.Evidence, From: p.From, Epoch: s.Epoch, Runner: p.Runner, Outcome: "given up: " + why})
 	}
 	s.Plan, s.Elected = nil, ""
+}
+
+// Recovered makes of a record that the store was recovered with by force one that nothing is done by until a person has
+// looked: members that were lost may have agreed on a newer one, with another primary. What was under way is given up, but for
+// the first plan of a service that never had a primary.
+func (s *State) Recovered() {
+	s.Paused, s.PausedFor = true, "recovered by force: `backstay unpause` after you have looked who has the newest data"
+	s.Wish = nil
+	if s.Last != "" {
+		s.GiveUp("the store was recovered by force")
+		s.Hold = false
+	}
 }
 
 // Covered says whether a fenced set of members must contain every acknowledged write: the last primary itself does, else

@@ -20,6 +20,7 @@ type Explanation struct {
 	Older      []Guarantee   `json:"older,omitempty"`      // what earlier writes waited for, which are not settled yet
 	Downgraded bool          `json:"downgraded,omitempty"` // it was agreed to go on without standbys
 	Paused     bool          `json:"paused,omitempty"`
+	PausedFor  string        `json:"paused_for,omitempty"`
 	Lease      Lease         `json:"lease"`
 	LeaseLeft  time.Duration `json:"lease_left,omitempty"` // on the primary's node
 	HoldDown   time.Duration `json:"hold_down,omitempty"`  // what is left of it
@@ -64,6 +65,7 @@ func Examine(v View) Explanation {
 	f := v.facts()
 	if s := v.State; s != nil {
 		e.Primary, e.Last, e.Epoch, e.Agreed, e.Older, e.Paused = s.Primary, s.Last, s.Epoch, s.Sync, s.Before, s.Paused
+		e.PausedFor = s.PausedFor
 		e.Downgraded, e.HoldDown = v.Downgraded(), v.HeldDownFor()
 		e.Wish, e.Answers, e.Plan = s.Wish, s.Answers, s.Plan
 		for _, p := range s.History {

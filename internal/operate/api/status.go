@@ -92,6 +92,7 @@ type AgreementStatus struct {
 	Writes     string  `json:"writes" doc:"What an acknowledged write has waited for"`
 	Downgraded bool    `json:"downgraded" doc:"Whether it was agreed to go on without standbys for now"`
 	Paused     bool    `json:"paused" doc:"Whether an operator took the automatic hand away"`
+	PausedFor  string  `json:"paused_for,omitempty" doc:"Why, where it was not simply asked for"`
 	Plan       string  `json:"plan,omitempty" doc:"What is under way"`
 	LeaseLeft  float64 `json:"lease_left_seconds,omitempty" doc:"On the primary's node: for how long its authority lasts unless it is renewed"`
 	HoldDown   float64 `json:"hold_down_seconds,omitempty" doc:"For how long the next failover needs better reasons"`

@@ -237,7 +237,7 @@ const recoverWarning = `The majority of the store's members is to be given up fo
   - what they agreed on without this node, or after the snapshot, is lost;
   - they must never run again with what they have: stop them first, and let them join anew;
   - while one of them still runs with others, there are two clusters, and each may have a primary;
-  - every service gets a new epoch, and its primary is chosen anew from the nodes that are there.
+  - every service with a primary gets a new epoch and is paused: look who has the newest data, and then unpause it.
 `
 
 func (a *app) recoverCommand() *cobra.Command {

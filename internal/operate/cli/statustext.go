@@ -141,7 +141,7 @@ func (s style) agreement(a *api.AgreementStatus) string {
 		facts = append(facts, "hold-down for another "+brief(time.Duration(a.HoldDown*float64(time.Second))))
 	}
 	if a.Paused {
-		facts = append(facts, s.paint(yellow, "paused"))
+		facts = append(facts, s.paint(yellow, strings.TrimSuffix("paused, "+a.PausedFor, ", ")))
 	}
 	if a.Plan != "" {
 		facts = append(facts, s.paint(yellow, a.Plan+" under way"))

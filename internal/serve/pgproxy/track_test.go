@@ -153,7 +153,16 @@ func TestTies(t *testing.T) {
 		"SELECT pg_advisory_lock(1)": tieAdvisory, "SELECT Pg_Try_Advisory_Lock_Shared(1, 2)": tieAdvisory,
 		"DO $$ BEGIN PERFORM pg_advisory_lock(1); END $$": tieAdvisory,
 		"DECLARE c CURSOR WITH HOLD FOR SELECT 1":         tieCursor, "SELECT set_config('a', 'b', false)": tieSetting,
-		"SELECT set_config('a', 'true', $1)": tieSetting,
+		"SELECT set_config('a', 'true', $1)":                                tieSetting,
+		"SELECT set_config('a', 'b', false) WHERE true":                     tieSetting,
+		"SELECT set_config('a', 'b', false), true":                          tieSetting,
+		"SELECT set_config('a', 'b', NOT true)":                             tieSetting,
+		"SELECT set_config('a', 'b', (true AND false))":                     tieSetting,
+		"SELECT set_config('a', true::text, false)":                         tieSetting,
+		"SELECT set_config('a', $$,x,true)$$, false)":                       tieSetting,
+		"SELECT set_config('a', set_config('b', 'c', false), true)":         tieSetting,
+		"SELECT set_config('a', 'b', true), set_config('c', 'd', false)":    tieSetting,
+		"SELECT set_config('a', f(1, 2), TRUE ), set_config ('c', $1,true)": 0,
 	} {
 		for _, size := range []int{1, 3, 1000} {
 			var w words

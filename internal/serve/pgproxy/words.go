@@ -19,7 +19,19 @@ type words struct {
 	first   string // the first word of all; empty before
 	sets    int    // settings that outlive their transaction
 	configs int    // calls of set_config that may do so
+	call    call   // of set_config, that is being read
 	ties    ties
+}
+
+// A call is what is known of a call of set_config: it ends with its transaction where its third argument is the word true and
+// nothing else.
+type call struct {
+	named bool // its parenthesis comes next
+	depth int  // of parentheses; 0 outside of a call
+	comma int  // so many at depth 1
+	alone bool // the argument is the word true so far
+	other bool // it is, or has, something else
+	doubt bool // it has what is not understood, or another call
 }
 
 func (w *words) reset() { *w = words{begins: true} }
@@ -74,6 +86,9 @@ func (w *words) plain(c byte) {
 	if c >= 'A' && c <= 'Z' {
 		c += 'a' - 'A'
 	}
+	if w.call.depth > 0 && w.last == '$' && (c < '0' || c > '9') {
+		w.call.doubt = true // a literal between dollars
+	}
 	if c >= 'a' && c <= 'z' || c == '_' || c >= '0' && c <= '9' || c >= 0x80 {
 		if w.n < len(w.word) {
 			w.word[w.n] = c
@@ -84,6 +99,7 @@ func (w *words) plain(c byte) {
 	}
 	escape := w.n == 1 && w.word[0] == 'e'
 	w.end()
+	w.call.plain(c, &w.configs)
 	switch {
 	case c == '\'' || c == '"':
 		w.quote, w.escape = c, escape && c == '\''
@@ -92,9 +108,51 @@ func (w *words) plain(c byte) {
 	case c == '*' && w.last == '/':
 		w.remark, c = 1, 0
 	case c == ';':
-		w.begins, w.before = true, [2]string{}
+		w.begins, w.before, w.call = true, [2]string{}, call{}
 	}
 	w.last = c
+}
+
+// plain takes a byte that is of no word, and the call off the count at its end where it ends with its transaction.
+func (k *call) plain(c byte, configs *int) {
+	switch {
+	case k.depth == 0 && !k.named || c == ' ' || c == '\n' || c == '\t' || c == '\r' || c == '\f' || c == '\v':
+		return
+	case c == '(':
+		k.other = k.depth > 0
+		k.depth++
+	case k.depth == 0:
+	case c == ')' && k.depth == 1:
+		if k.comma == 2 && k.alone && !k.other && !k.doubt {
+			*configs--
+		}
+		*k = call{}
+	case c == ')':
+		k.depth--
+		k.other = true
+	case c == ',' && k.depth == 1:
+		k.comma++
+		k.alone, k.other = false, false
+	default:
+		k.other = true
+	}
+	k.named = false
+}
+
+// word takes a word.
+func (k *call) word(known string) {
+	switch {
+	case known == "set_config" && k.depth == 0:
+		*k = call{named: true}
+		return
+	case known == "set_config":
+		k.doubt = true
+	case known == "true" && !k.alone:
+		k.alone = true
+	default:
+		k.other = true
+	}
+	k.named = false
 }
 
 // end ends a word, and the text where nothing comes any more.
@@ -107,6 +165,7 @@ func (w *words) end() {
 	if w.first == "" {
 		w.first = known
 	}
+	w.call.word(known)
 	switch known {
 	case "pg_advisory_lock", "pg_advisory_lock_shared", "pg_try_advisory_lock", "pg_try_advisory_lock_shared":
 		w.ties |= tieAdvisory
@@ -127,10 +186,6 @@ func (w *words) end() {
 		}
 	case "set_config":
 		w.configs++
-	case "true":
-		if w.configs > 0 {
-			w.configs--
-		}
 	case "local", "transaction", "constraints":
 		if w.before[0] == "set" && w.sets > 0 {
 			w.sets--

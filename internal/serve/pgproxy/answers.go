@@ -8,6 +8,7 @@ import (
 // unit is what ReadyForQuery ends, as far as it was answered.
 type unit struct {
 	tags, sets        int
+	answered          int      // messages of the extended protocol
 	texts             []string // of settings
 	other             string   // of the newest DEALLOCATE or UNLISTEN
 	failed            bool
@@ -18,6 +19,10 @@ type unit struct {
 func (t *tracker) server(p *part) {
 	if !p.first {
 		return
+	}
+	switch p.kind {
+	case '1', '2', '3', 'C', 'I', 'T', 'n', 's':
+		t.unit.answered++
 	}
 	switch p.kind {
 	case '1':
@@ -32,6 +37,7 @@ func (t *tracker) server(p *part) {
 		t.complete(cstring(p.body))
 	case 'E':
 		t.unit.failed, t.copies = true, false
+		t.skip()
 	case 'G':
 		t.copyIn()
 	case 'W':
@@ -117,6 +123,27 @@ func (t *tracker) mark() bool {
 		}
 	}
 	return false
+}
+
+// skip takes away what the server passes over because a message of the extended protocol has failed: each Query up to the next
+// Sync.
+func (t *tracker) skip() {
+	first := true
+	for i := t.head; i < len(t.queue); i++ {
+		switch it := &t.queue[i]; it.kind {
+		case 'S':
+			return
+		case 'Q', 'F':
+			if first && it.behind <= t.unit.answered {
+				return // it is what has failed
+			}
+			first = false
+			it.kind = 0
+			t.work--
+		}
+	}
+	t.open = t.open || !first
+	t.skips = t.open
 }
 
 // ready is the end of a unit of work.

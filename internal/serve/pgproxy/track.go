@@ -22,6 +22,8 @@ type tracker struct {
 	work   int  // items that a ReadyForQuery ends
 	open   bool // there are messages of the extended protocol that no Sync has ended
 	copies bool // the server takes rows: it passes over Sync
+	skips  bool // the server passes over all until a Sync that the client has not sent yet
+	asked  int  // messages of the extended protocol since the last that ReadyForQuery ends
 	torn   bool // the client's message is not there as a whole: what comes next is the rest of it
 	over   bool // the client has said goodbye
 
@@ -46,6 +48,9 @@ type item struct {
 	text string // where it is a setting or the like
 	ties ties   // what its text may tie
 	sets int    // settings in it that outlive their transaction
+	// behind is how many messages of the extended protocol no Sync has ended before it: where one of them fails, the server
+	// passes over a Query too.
+	behind int
 }
 
 // idle says that the server owes nothing, and no transaction is open.
@@ -59,12 +64,19 @@ func (t *tracker) unasked() bool { return t.head == len(t.queue) && !t.open && !
 // forget drops what is on its way: it did not reach the server.
 func (t *tracker) forget() {
 	t.queue, t.head, t.work, t.open, t.copies, t.torn, t.over = t.queue[:0], 0, 0, false, false, false, false
+	t.skips, t.asked = false, 0
 	t.pending, t.unit = item{msg: t.pending.msg[:0]}, unit{texts: t.unit.texts[:0]}
 }
 
 // client takes in a part of a message on its way to the server. It says true at the end of what ReadyForQuery ends.
 func (t *tracker) client(p *part) bool {
 	t.torn = !p.last
+	if t.skips && p.kind != 'S' && p.kind != 'X' {
+		return false
+	}
+	if p.last && (p.kind == 'P' || p.kind == 'B' || p.kind == 'D' || p.kind == 'E' || p.kind == 'C') {
+		t.asked++
+	}
 	switch p.kind {
 	case 'Q':
 		return t.query(p)
@@ -83,7 +95,7 @@ func (t *tracker) client(p *part) bool {
 	case 'B', 'E', 'D', 'H':
 		t.open = true
 	case 'S':
-		t.open = false
+		t.open, t.skips, t.asked = false, false, 0
 		if !t.copies {
 			t.push(item{kind: 'S'})
 			t.work++
@@ -91,7 +103,8 @@ func (t *tracker) client(p *part) bool {
 		return true
 	case 'F':
 		if p.first {
-			t.push(item{kind: 'F'})
+			t.push(item{kind: 'F', behind: t.asked})
+			t.asked = 0
 			t.work++
 		}
 		return p.last
@@ -147,7 +160,8 @@ func (t *tracker) query(p *part) bool {
 	}
 	t.words.end()
 	t.open = false // it ends what is open like a Sync
-	it := item{kind: 'Q', sets: t.words.sets, ties: t.learn()}
+	it := item{kind: 'Q', sets: t.words.sets, ties: t.learn(), behind: t.asked}
+	t.asked = 0
 	if p.first && t.words.telling() && len(p.body) <= maxSettingText {
 		it.text = string(cstring(p.body))
 	}

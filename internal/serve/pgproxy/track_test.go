@@ -52,6 +52,13 @@ func TestIdle(t *testing.T) {
 		"COPY in, failed":               {[]string{"> P /COPY t FROM STDIN//", "> B //", "> E", "> S", "< 1", "< 2", "< G", "> d x", "< E", "> c", "> S", "< Z I"}, true},
 		"COPY out":                      {[]string{"> Q COPY t TO STDOUT", "< H", "< d x", "< c"}, false},
 		"COPY out, done":                {[]string{"> Q COPY t TO STDOUT", "< H", "< d x", "< c", "< C COPY 1", "< Z I"}, true},
+		"a query passed over":           {[]string{"> P /SELEC//", "> Q SELECT 1", "> S", "< E", "< Z I"}, true},
+		"before its Sync":               {[]string{"> P /SELEC//", "> Q SELECT 1", "< E"}, false},
+		"its Sync comes later":          {[]string{"> P /SELEC//", "< E", "> Q SELECT 1", "> F", "> S", "< Z I"}, true},
+		"behind what is bound wrongly":  {[]string{"> P /SELECT 1//", "> B x/", "> Q SELECT 1", "> S", "< 1", "< E", "< Z I"}, true},
+		"a query that fails itself":     {[]string{"> P /SELECT 1//", "> B //", "> E", "> Q SELEC", "> S", "< 1", "< 2", "< C SELECT 1", "< E", "< Z I"}, false},
+		"and its Sync":                  {[]string{"> P /SELECT 1//", "> B //", "> E", "> Q SELEC", "> S", "< 1", "< 2", "< C SELECT 1", "< E", "< Z I", "< Z I"}, true},
+		"queries, the first fails":      {[]string{"> Q SELEC", "> Q SELECT 1", "< E", "< Z I"}, false},
 		"a function":                    {[]string{"> F", "< V", "< Z I"}, true},
 		"rows nobody asked for":         {[]string{"> d x", "> c"}, true},
 	} {

@@ -229,9 +229,8 @@ func (t *tracker) complete(tag []byte) {
 			t.untie(tieListen)
 		}
 	case "DEALLOCATE":
-		words := strings.Fields(t.told())
-		if n := len(words); n > 1 { // else it is kept for nothing
-			t.deallocate(strings.Trim(words[n-1], `";`))
+		if name := deallocated(t.told()); name != "" { // else it is kept for nothing
+			t.deallocate(name)
 		}
 	case "DEALLOCATE ALL":
 		t.untie(tiePrepare)
@@ -243,6 +242,27 @@ func (t *tracker) complete(tag []byte) {
 	case "DISCARD TEMP":
 		t.untie(tieTemporary)
 	}
+}
+
+// deallocated is the name in a DEALLOCATE as the server reads it, quoted or in small letters; empty where that cannot be told.
+func deallocated(text string) string {
+	if before, quoted, ok := strings.Cut(strings.TrimRight(text, "; \t\r\n"), `"`); ok {
+		name, closed := strings.CutSuffix(quoted, `"`)
+		if n := len(strings.Fields(before)); !closed || n == 0 || n > 2 || strings.Contains(strings.ReplaceAll(name, `""`, ""), `"`) {
+			return ""
+		}
+		return strings.ReplaceAll(name, `""`, `"`)
+	}
+	words := strings.Fields(strings.TrimRight(text, "; \t\r\n"))
+	if n := len(words); n == 2 || n == 3 && strings.EqualFold(words[1], "prepare") {
+		return strings.Map(func(r rune) rune { // the server folds no other letters in a database of several bytes a letter
+			if r >= 'A' && r <= 'Z' {
+				r += 'a' - 'A'
+			}
+			return r
+		}, words[n-1])
+	}
+	return ""
 }
 
 // untie lets go of what a command has ended. What stands in requests behind it is still to come.

@@ -39,7 +39,7 @@ func (s *session) guard(l *link) {
 func (s *session) up(ctx context.Context) {
 	from := stream{conn: s.client}
 	for {
-		_, ok, err := from.peek()
+		p, ok, err := from.peek()
 		switch {
 		case err != nil:
 			s.fail(telemetry.EndedReset, codeProtocol, err.Error(), "")
@@ -52,6 +52,9 @@ func (s *session) up(ctx context.Context) {
 			}
 			s.pulse.Add(1)
 			continue
+		case p.kind == 'X' && p.first && s.detached():
+			s.finish() // nobody has to hear it
+			return
 		}
 		if err := s.forward(ctx, &from); err != nil {
 			s.lastWord(err)
@@ -59,6 +62,13 @@ func (s *session) up(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// detached says whether the session has no server.
+func (s *session) detached() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.link == nil
 }
 
 // forward sends on what the client has sent, as far as it may be now. It waits for a server, and while the service lets new work wait.

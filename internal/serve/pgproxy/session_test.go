@@ -3,6 +3,7 @@ package pgproxy
 import (
 	"context"
 	"errors"
+	"io"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -93,4 +94,24 @@ func TestWrongAndUnknownLookAlike(t *testing.T) {
 			t.Errorf("%s: %s", role, got)
 		}
 	}
+}
+
+// A session without a server that says goodbye needs none for that.
+func TestGoodbyeWithoutAServer(t *testing.T) {
+	k := start(t, "", "")
+	c := k.connect("app")
+	k.primary(nil)
+	k.until("detached", func() bool { return k.server.Count("in").Detached == 1 })
+	raw, err := c.PgConn().Hijack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Conn.Close()
+	if _, err := raw.Conn.Write(message('X', nil)); err != nil {
+		t.Fatal(err)
+	}
+	if said, err := io.ReadAll(raw.Conn); err != nil || len(said) > 0 {
+		t.Errorf("it was told %q, %v", said, err)
+	}
+	k.until("ended", func() bool { return k.server.Live() == 0 })
 }

@@ -95,6 +95,20 @@ func TestStatements(t *testing.T) {
 	if len(tr.statements) > 0 || tr.kept != 0 {
 		t.Errorf("%q, %d bytes", tr.statements, tr.kept)
 	}
+	for text, gone := range map[string]string{
+		"DEALLOCATE One": "one", `deallocate "One"`: "One", `DEALLOCATE PREPARE "a ""b"";";`: `a "b";`, "DEALLOCATE PREPARE ONE ;": "one",
+		"DEALLOCATE /* x */ One": "", `DEALLOCATE "One" -- "x"`: "",
+	} {
+		for _, name := range []string{"one", "One", `a "b";`} {
+			script(t, tr, "> P "+name+"/SELECT//", "> S", "< 1", "< Z I")
+		}
+		had := len(tr.statements)
+		tr.client(&part{kind: 'Q', body: append([]byte(text), 0), first: true, last: true})
+		script(t, tr, "< C DEALLOCATE", "< Z I")
+		if now := len(tr.statements); gone == "" && now != had || gone != "" && (now != had-1 || tr.statements[gone] != nil) {
+			t.Errorf("%s: left are %q", text, tr.statements)
+		}
+	}
 	for range maxStatements + 1 {
 		tr.kept = 0
 		script(t, tr, "> P x"+strings.Repeat("y", len(tr.statements)%97)+string(rune('a'+len(tr.statements)/97))+"/SELECT//", "> S", "< 1", "< Z I")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -39,6 +40,7 @@ func (s *session) lastOf(p *part) *pgproto3.ErrorResponse {
 // lost judges what becomes of a session whose server has gone: what was idle waits for its next request, and everything else ends
 // with a word about what is known.
 func (s *session) lost(l *link, err error) {
+	terminated := s.terminated(l, err)
 	s.mu.Lock()
 	if s.link == l {
 		s.link = nil
@@ -70,6 +72,8 @@ func (s *session) lost(l *link, err error) {
 	case !l.in.whole():
 		s.end(telemetry.EndedCut, "the server has gone in the middle of a long message")
 		reach.Reset(s.socket)
+	case idle && terminated:
+		s.fail(telemetry.EndedCut, r.detail.Code, r.detail.Message, r.detail.Hint)
 	case idle && ties == 0:
 		s.server.o.Log.Debug("session without a server", "service", named, "member", l.member.Name(), "error", err)
 	case idle:
@@ -81,6 +85,37 @@ func (s *session) lost(l *link, err error) {
 	default:
 		s.fail(telemetry.EndedCut, codeUnknown, fmt.Sprintf("the primary of %s has gone while a request was at work: whether it was committed is not known", named), lookHint)
 	}
+}
+
+// leaveTime is how long a server that ends a session has to show that it ends itself, or is a primary no more.
+const leaveTime = time.Second
+
+// terminated says whether it is this session alone that its server has ended, as pg_terminate_backend does: it says the same when it
+// is stopped. So this waits for a moment whether the member goes away, with its clients held or without; what the client asks for
+// meanwhile waits too. The caller holds l.writing.
+func (s *session) terminated(l *link, err error) bool {
+	var r *refused
+	if !errors.As(err, &r) || r.detail.Code != codeShutdown {
+		return false
+	}
+	over := time.After(leaveTime)
+	look := time.NewTicker(leaveTime / 20)
+	defer look.Stop()
+	for !s.service.Pool.Frozen() {
+		select {
+		case <-l.gone:
+			return false
+		case <-over:
+			return true
+		case <-look.C:
+		}
+		c, err := net.DialTimeout("tcp", l.socket.RemoteAddr().String(), leaveTime/4)
+		if err != nil {
+			return false
+		}
+		_ = c.Close()
+	}
+	return false
 }
 
 // failTime is how long a client has to hear why its session ends.

@@ -138,7 +138,7 @@ func TestIdleSessionGoesOn(t *testing.T) {
 	k := start(t, "", "")
 	one := newFake(t, nil, func(n int64, b *pgproto3.Backend, m pgproto3.FrontendMessage) bool {
 		answer(n, b, m)
-		b.Send(fatal(codeShutdown, "terminating connection due to administrator command", ""))
+		b.Send(fatal(codeCrash, "terminating connection because of crash of another server process", ""))
 		return false
 	})
 	k.fake(one)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -114,4 +115,42 @@ func TestGoodbyeWithoutAServer(t *testing.T) {
 		t.Errorf("it was told %q, %v", said, err)
 	}
 	k.until("ended", func() bool { return k.server.Live() == 0 })
+}
+
+// A session that somebody has ended on a server that goes on is ended: it does not come back with its next request.
+func TestTerminatedSessionEnds(t *testing.T) {
+	k := start(t, "", "")
+	ended, by := k.connect("app"), k.connect("app")
+	var pid int
+	if err := ended.QueryRow(t.Context(), "SELECT pg_backend_pid()").Scan(&pid); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := by.Exec(t.Context(), "SELECT pg_terminate_backend($1)", pid); err != nil {
+		t.Fatal(err)
+	}
+	var e *pgconn.PgError
+	if _, err := ended.Exec(t.Context(), "SELECT 1"); !errors.As(err, &e) || e.Code != codeShutdown || !strings.Contains(e.Message, "administrator command") {
+		t.Errorf("it goes on: %v", err)
+	}
+	k.until("gone", func() bool { return k.server.Count("in").Detached == 0 })
+	// During a change the same word is not the client's.
+	moved := k.connect("app")
+	if err := moved.QueryRow(t.Context(), "SELECT pg_backend_pid()").Scan(&pid); err != nil {
+		t.Fatal(err)
+	}
+	direct, err := pgx.Connect(t.Context(), k.a.superuser())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer direct.Close(context.Background())
+	k.pools["db"].Freeze(true)
+	if _, err := direct.Exec(t.Context(), "SELECT pg_terminate_backend($1)", pid); err != nil {
+		t.Fatal(err)
+	}
+	k.until("without a server", func() bool { return k.server.Count("in").Detached == 1 })
+	k.primary(k.b)
+	k.pools["db"].Freeze(false)
+	if k.on(moved) != k.b {
+		t.Error("not on b")
+	}
 }

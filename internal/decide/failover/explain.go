@@ -14,11 +14,15 @@ func Explain(v View) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "service %s, as %s sees it\n", v.Service.Name, v.Self)
 	if s := v.State; s != nil {
-		primary := s.Primary
-		if primary == "" {
-			primary = "none (last " + s.Last + ")"
+		switch {
+		case s.Primary != "":
+			fmt.Fprintf(&b, "primary %s, ", s.Primary)
+		case s.Last != "":
+			fmt.Fprintf(&b, "primary none (last %s), ", s.Last)
+		default:
+			b.WriteString("primary none yet, ")
 		}
-		fmt.Fprintf(&b, "primary %s, epoch %d, writes acknowledged %s", primary, s.Epoch, s.Sync.needs())
+		fmt.Fprintf(&b, "epoch %d, writes acknowledged %s", s.Epoch, s.Sync.needs())
 		for _, g := range s.Before {
 			fmt.Fprintf(&b, ", older ones %s", g.needs())
 		}

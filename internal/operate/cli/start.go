@@ -77,6 +77,9 @@ func (a *app) place(o *RunOptions) {
 		o.Config = defaultConfig
 	}
 	o.Data = dataDir(o.Data, a.Getenv, os.Geteuid())
+	if whole, err := filepath.Abs(o.Data); err == nil { // programs that the node starts have folders of their own
+		o.Data = whole
+	}
 }
 
 const defaultConfig = "/etc/backstay/backstay.yaml"

@@ -100,7 +100,11 @@ func (v View) describe(name string) string {
 // String is the proof for people.
 func (p Proof) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s: %s → %s at epoch %d, %s\n  rule: %s\n  because %s", p.Kind, p.ID, p.From, p.To, p.Epoch, p.Outcome, p.Rule, p.Evidence)
+	way := p.From + " → " + p.To
+	if p.From == "" { // the first primary
+		way = p.To
+	}
+	fmt.Fprintf(&b, "%s %s: %s at epoch %d, %s\n  rule: %s\n  because %s", p.Kind, p.ID, way, p.Epoch, p.Outcome, p.Rule, p.Evidence)
 	if len(p.Voters) > 0 {
 		fmt.Fprintf(&b, "\n  suspected by %s", strings.Join(p.Voters, " "))
 	}

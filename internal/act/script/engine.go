@@ -46,7 +46,7 @@ func New(o Options) *Engine {
 			s, _ := e.last()
 			return ledger.Condition{Empty: s.Empty, Running: s.running(), Standby: e.ledger.State().Standby}
 		},
-		Abandon: func(ctx context.Context) { _ = e.silence(ctx, plan.Step{Kind: plan.Fence, Mode: plan.Immediate}) }, // its error is told already
+		Abandon: func(ctx context.Context) { _, _ = e.silence(ctx, plan.Step{Kind: plan.Fence, Mode: plan.Immediate}) }, // its error is told already
 		Steps:   e.steps(),
 	})
 	return e

@@ -36,10 +36,14 @@ func (e *Engine) steps() ledger.Steps {
 			return e.restart(ctx, s)
 		},
 		plan.Demote: func(ctx context.Context, s plan.Step) error {
-			if err := e.silence(ctx, s); err != nil {
+			stopped, err := e.silence(ctx, s)
+			if err != nil {
 				return err
 			}
-			return e.ledger.Update(func(st *ledger.State) { st.Standby, st.Upstream = true, "" })
+			if err := e.ledger.Update(func(st *ledger.State) { st.Standby, st.Upstream = true, "" }); err != nil || stopped {
+				return err
+			}
+			return e.restart(ctx, s) // it may have died before
 		},
 		plan.Follow: func(ctx context.Context, s plan.Step) error {
 			if e.isEmpty() {
@@ -91,7 +95,7 @@ func (e *Engine) promote(ctx context.Context, s plan.Step) error {
 	began := time.Now()
 	if _, err := e.run(ctx, e.o.Timeout, e.o.Commands.Promote, s); err != nil {
 		// It may have become a primary all the same, or do so later: it must not without anybody knowing.
-		if calmed := e.silence(context.WithoutCancel(ctx), plan.Step{Kind: plan.Fence, Epoch: s.Epoch, Mode: plan.Immediate}); calmed != nil {
+		if _, calmed := e.silence(context.WithoutCancel(ctx), plan.Step{Kind: plan.Fence, Epoch: s.Epoch, Mode: plan.Immediate}); calmed != nil {
 			err = errors.Join(err, fmt.Errorf("and it could not be demoted: %w", calmed))
 		}
 		return err
@@ -142,8 +146,8 @@ func (e *Engine) stop(ctx context.Context, s plan.Step) error {
 	return err
 }
 
-// silence has the instance take no writes and follow nobody; where the command for that fails it is stopped.
-func (e *Engine) silence(ctx context.Context, s plan.Step) error {
+// silence has the instance take no writes and follow nobody; where the command for that fails it is stopped, and stays so.
+func (e *Engine) silence(ctx context.Context, s plan.Step) (stopped bool, err error) {
 	words, timeout := e.o.Commands.Demote, e.o.Timeout
 	if s.Kind == plan.Fence {
 		timeout = e.o.FenceTimeout
@@ -151,16 +155,16 @@ func (e *Engine) silence(ctx context.Context, s plan.Step) error {
 			words = e.o.Commands.Fence
 		}
 	}
-	_, err := e.run(ctx, timeout, words, s)
+	_, err = e.run(ctx, timeout, words, s)
 	if err == nil || len(e.o.Commands.Stop) == 0 {
-		return err
+		return false, err
 	}
 	s.Mode = plan.Immediate
-	if _, stopped := e.run(context.WithoutCancel(ctx), timeout, e.o.Commands.Stop, s); stopped != nil {
-		return errors.Join(err, stopped)
+	if _, failed := e.run(context.WithoutCancel(ctx), timeout, e.o.Commands.Stop, s); failed != nil {
+		return false, errors.Join(err, failed)
 	}
 	e.tell.Record(act.EventForced, fmt.Sprintf("%s could not be demoted and was stopped", e.o.Node), err.Error(), nil)
-	return nil
+	return true, nil
 }
 
 func (e *Engine) fence(ctx context.Context, s plan.Step) error {
@@ -170,7 +174,7 @@ func (e *Engine) fence(ctx context.Context, s plan.Step) error {
 	began := time.Now()
 	empty := e.isEmpty()
 	if !empty {
-		if err := e.silence(ctx, s); err != nil {
+		if _, err := e.silence(ctx, s); err != nil {
 			return err
 		}
 	}
@@ -200,7 +204,7 @@ func (e *Engine) follow(ctx context.Context, s plan.Step, words []string, timeou
 func (e *Engine) copy(ctx context.Context, s plan.Step) error {
 	c := e.o.Commands
 	if !e.ledger.State().Standby && !e.isEmpty() {
-		if err := e.silence(ctx, s); err != nil {
+		if _, err := e.silence(ctx, s); err != nil {
 			return err
 		}
 	}

@@ -63,6 +63,9 @@ sim: ## overload and partial failure in simulated time; writes docs/resilience.m
 sim-failover: ## SCHEDULES (default 2000) random fault schedules of whole clusters in simulated time, RACE=1 with the race detector; SEED=N: that one again, with its log
 	scripts/sim-failover $(if $(SEED),-seed $(SEED),$(or $(SCHEDULES),2000) $(or $(FIRST),1) $(if $(RACE),-race))
 
+soak: setup-test ## node processes killed at random moments of every step, SOAK (default 10) times over with new seeds, on real PostgreSQL, Redis and scripts
+	for i in $$(seq $(or $(SOAK),10)); do BACKSTAY_SEED=$$RANDOM BACKSTAY_ROUNDS=5 $(GO) test -race -count=1 -run NodeProcessesAreKilled ./internal/act/... || exit 1; done
+
 bench: ## Go benchmarks of the hot paths, with allocations
 	$(GO) test -run '^$$' -bench . -benchmem ./resilience/... ./internal/...
 
@@ -75,5 +78,5 @@ clean: ## remove what was built
 setup-test:
 	@scripts/setup test
 
-.PHONY: sim sim-failover bench-overload bench-lib help run run-postgres test check build e2e h2spec cache-tests fuzz bench-http bench generate clean setup-test FORCE
+.PHONY: sim soak sim-failover bench-overload bench-lib help run run-postgres test check build e2e h2spec cache-tests fuzz bench-http bench generate clean setup-test FORCE
 FORCE:

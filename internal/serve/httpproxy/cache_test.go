@@ -311,7 +311,7 @@ func TestFallbackIsAFailure(t *testing.T) {
 			t.Fatal(body)
 		}
 	}
-	if n := o.asked.Load(); n > 5 {
+	if n := o.asked.Load(); n > 8 { // of 11; a kept connection may be tried again, and a failure counts once it is seen
 		t.Errorf("a service that fails was asked %d times", n)
 	}
 }
